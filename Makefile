@@ -1,0 +1,44 @@
+# Two commands matter: `make run` and `make test`. Each does its own set-up.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+REPOSITORY = model_repository
+DEMO = $(wildcard demo/*)
+
+.PHONY: run test lint clean
+
+run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
+	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
+
+test: $(VENV)/.test  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## what run and test made, the virtual environment too
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(REPOSITORY)/*/warmup
+	git clean -fdXq $(REPOSITORY)
+
+$(REPOSITORY)/gpt/1/manifest.json: $(DEMO) $(wildcard export/*.py nanotriton/contract.py) | $(VENV)/.run
+	$(BIN)/python -m export all demo --repository $(REPOSITORY) --version 1
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 13); \
+	    sys.exit(0 if ok else f"Python 3.11 or 3.12 is needed, {sys.executable} is " \
+	    f"{sys.version.split()[0]}: try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# What serving the demo needs: no torch.
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) -e '.[server,export,client]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.run
+	$(PIP_INSTALL) -e '.[server,export,client,gateway,training,test]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measurements against a running server: `python -m benchmarks NAME`."""

@@ -1,0 +1,116 @@
+"""The command line of the measurements; all but `reference` need a server that runs already."""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.latency import measure_latency
+from benchmarks.reference import measure_reference
+from benchmarks.soak import run_soak
+
+EXAMPLES = """examples (with a server running: make run):
+  python -m benchmarks latency --rounds 300
+  python -m benchmarks reference
+  python -m benchmarks soak --clients 32 --seconds 60
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one measurement; 1 when it found something wrong."""
+    args = build_parser().parse_args(argv)
+    status: int = args.run(args)
+    return status
+
+
+def latency(args: argparse.Namespace) -> int:
+    """Print one row a way."""
+    rows = measure_latency(
+        args.model_repository, args.grpc_url, args.http_url, args.prompt, args.rounds
+    )
+    if args.json:
+        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
+        return 0
+    print(f"one token after {args.prompt!r}, {args.rounds} rounds in turn, {machine()}")
+    print(f"{'':<26}{'median ms':>10}{'p95 ms':>10}{'added ms':>10}")
+    for row in rows:
+        print(f"{row.way:<26}{row.median_ms:>10.2f}{row.p95_ms:>10.2f}{row.added_ms:>10.2f}")
+    return 0
+
+
+def reference(args: argparse.Namespace) -> int:
+    """Print what empty models cost."""
+    found = measure_reference(args.rounds, (args.port, args.port + 1, args.port + 2))
+    print(f"one empty Python model {found['first']:.2f} ms, three in an ensemble ", end="")
+    print(f"{found['ensemble']:.2f} ms (medians of {args.rounds}), {machine()}")
+    return 0
+
+
+def soak(args: argparse.Namespace) -> int:
+    """Print the counts; 1 when anything failed or differed."""
+    result = run_soak(args.grpc_url, args.http_url, args.clients, args.seconds, args.max_tokens)
+    print(json.dumps({"machine": machine(), "clients": args.clients, **result.describe()}))
+    for line in (*result.errors[:5], *result.differences[:5]):
+        print(line, file=sys.stderr)
+    return 1 if result.errors or result.differences else 0
+
+
+def machine() -> str:
+    """The processor and how many cores of it this process may use."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure a running server.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="NAME")
+    add = commands.add_parser("latency", help="what the server adds to the engine's own time")
+    _add_urls(add)
+    add.add_argument(
+        "--model-repository", type=Path, default=Path("model_repository"), help="what it serves"
+    )
+    add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
+    add.add_argument("--rounds", type=int, default=300, help="default: %(default)s")
+    add.add_argument("--json", action="store_true", help="print JSON")
+    add.set_defaults(run=latency)
+
+    add = commands.add_parser("reference", help="what Triton costs by itself, on its own server")
+    add.add_argument("--rounds", type=int, default=300, help="default: %(default)s")
+    add.add_argument(
+        "--port", type=int, default=8200, help="first of three to use; default: %(default)s"
+    )
+    add.set_defaults(run=reference)
+
+    add = commands.add_parser("soak", help="many clients at once; both doors must agree")
+    _add_urls(add)
+    add.add_argument("--clients", type=int, default=32, help="default: %(default)s")
+    add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
+    add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
+    add.set_defaults(run=soak)
+    return parser
+
+
+def _add_urls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--grpc-url", default="localhost:8001", help="default: %(default)s")
+    parser.add_argument("--http-url", default="localhost:8000", help="default: %(default)s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

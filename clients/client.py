@@ -1,0 +1,190 @@
+"""The clients: prompts and settings in, completions and streams out, for threads and for asyncio.
+
+Comes in: where the server is, how long a request may take, how often it may be tried. Goes out:
+Completion, Stream or a ClientError. Knows nothing of tensors; the transports send and receive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from clients.attempts import Deadline, Retries
+from clients.errors import ClientError, InvalidRequest
+from clients.grpc_transport import AsyncGrpcTransport, GrpcTransport
+from clients.http_transport import AsyncHttpTransport, HttpTransport
+from clients.streams import AsyncStream, Stream
+from clients.tensors import request_tensors
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Unpack
+
+    from clients.messages import Completion, Settings
+    from clients.transport import AsyncTransport, Transport
+
+Protocol = Literal["grpc", "http"]
+DEFAULT_URLS = {"grpc": "localhost:8001", "http": "localhost:8000"}
+
+
+class _Client:
+    """What both clients know: where, how long, how often."""
+
+    def __init__(
+        self, url: str | None, protocol: Protocol, timeout_s: float, retries: Retries
+    ) -> None:
+        if protocol not in DEFAULT_URLS:
+            raise InvalidRequest(f"protocol is {protocol}: give grpc or http")
+        self.url = DEFAULT_URLS[protocol] if url is None else url
+        self._timeout_s = timeout_s
+        self._retries = retries
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self._timeout_s if timeout_s is None else timeout_s, self.url)
+
+
+class CompletionClient(_Client):
+    """Completions for threads, which may share one client; a context manager.
+
+    `url` is HOST:PORT (by default Triton's port of the protocol on localhost), for http also a
+    whole http:// or https:// URL. `timeout_s` bounds a request with all its retries, a stream from
+    `stream` to its last chunk. Every method raises ClientError.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        protocol: Protocol = "grpc",
+        timeout_s: float = 60.0,
+        retries: int = 2,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        super().__init__(url, protocol, timeout_s, Retries(retries, random))
+        self._sleep = sleep
+        kinds: dict[str, Callable[[str], Transport]] = {
+            "grpc": GrpcTransport,
+            "http": HttpTransport,
+        }
+        self._transport = kinds[protocol](self.url)
+
+    def complete(
+        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+    ) -> Completion:
+        """The whole completion of a prompt."""
+        tensors = request_tensors(prompt, settings)
+        deadline = self._deadline(timeout_s)
+        for attempt in self._retries.attempts(deadline):
+            with attempt:
+                return self._transport.complete(tensors, deadline)
+            self._sleep(attempt.pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    def stream(
+        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+    ) -> Stream:
+        """The completion of a prompt, chunk by chunk."""
+        tensors = request_tensors(prompt, settings)
+        deadline = self._deadline(timeout_s)
+        begin = partial(self._transport.stream, tensors, deadline)
+        return Stream(begin, self._retries.attempts(deadline), deadline, self._sleep)
+
+    def is_ready(self, *, timeout_s: float | None = None) -> bool:
+        """Whether the server answers and has both models loaded; False instead of an error.
+
+        Triton also calls a model ready whose process has died: only a completion proves health.
+        """
+        try:
+            return self._transport.is_ready(self._deadline(timeout_s))
+        except ClientError:
+            return False
+
+    def close(self) -> None:
+        """Drop the connections and what is in flight."""
+        self._transport.close()
+
+    def __enter__(self) -> CompletionClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncCompletionClient(_Client):
+    """Completions for asyncio; an async context manager, to be made inside its event loop.
+
+    The arguments are CompletionClient's, but `sleep` is a coroutine function. Cancelling a task
+    cancels its request.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        protocol: Protocol = "grpc",
+        timeout_s: float = 60.0,
+        retries: int = 2,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        super().__init__(url, protocol, timeout_s, Retries(retries, random))
+        self._sleep = sleep
+        kinds: dict[str, Callable[[str], AsyncTransport]] = {
+            "grpc": AsyncGrpcTransport,
+            "http": AsyncHttpTransport,
+        }
+        self._transport = kinds[protocol](self.url)
+
+    async def complete(
+        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+    ) -> Completion:
+        """The whole completion of a prompt."""
+        tensors = request_tensors(prompt, settings)
+        deadline = self._deadline(timeout_s)
+        for attempt in self._retries.attempts(deadline):
+            with attempt:
+                return await self._transport.complete(tensors, deadline)
+            await self._sleep(attempt.pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    def stream(
+        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+    ) -> AsyncStream:
+        """The completion of a prompt, chunk by chunk; not a coroutine."""
+        tensors = request_tensors(prompt, settings)
+        deadline = self._deadline(timeout_s)
+        begin = partial(self._transport.stream, tensors, deadline)
+        return AsyncStream(begin, self._retries.attempts(deadline), deadline, self._sleep)
+
+    async def is_ready(self, *, timeout_s: float | None = None) -> bool:
+        """Whether the server answers and has both models loaded; False instead of an error."""
+        try:
+            return await self._transport.is_ready(self._deadline(timeout_s))
+        except ClientError:
+            return False
+
+    async def close(self) -> None:
+        """Drop the connections and what is in flight."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> AsyncCompletionClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,230 @@
+"""Requests over pooled HTTP/1.1 connections, for threads and for asyncio.
+
+Triton notices that a caller left only after it has sent a first chunk: cancelled earlier, a
+request still runs on the server until then.
+"""
+
+import socket
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+
+from clients import errors, http_wire
+from clients.attempts import Deadline
+from clients.messages import Chunk, Completion
+from clients.transport import Tensors
+
+T = TypeVar("T")
+
+
+class HttpTransport:
+    """For threads."""
+
+    def __init__(self, url: str) -> None:
+        self._url = _checked(url)
+        self._client = httpx.Client(**_options(self._url))
+
+    def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
+        body = http_wire.encode_unary(tensors)
+        with _http_errors(self._url, deadline):
+            response = self._client.post(http_wire.UNARY_PATH, json=body, timeout=deadline.left_s())
+        return _completion(response)
+
+    def stream(self, tensors: Tensors, deadline: Deadline) -> "HttpCall":
+        return HttpCall(self._client, http_wire.encode_stream(tensors), self._url, deadline)
+
+    def is_ready(self, deadline: Deadline) -> bool:
+        with _http_errors(self._url, deadline):
+            return all(
+                self._client.get(path, timeout=deadline.left_s()).status_code == httpx.codes.OK
+                for path in http_wire.READY_PATHS
+            )
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class HttpCall:
+    """One /generate_stream request; it is sent when `chunks` is first read."""
+
+    def __init__(
+        self, client: httpx.Client, body: dict[str, Any], url: str, deadline: Deadline
+    ) -> None:
+        self._client = client
+        self._body = body
+        self._url = url
+        self._deadline = deadline
+        self._switch = _Switch()
+
+    def chunks(self) -> Generator[Chunk, None, None]:
+        decoder = http_wire.EventDecoder()
+        left_s = self._deadline.left_s()
+        with (
+            _http_errors(self._url, self._deadline),
+            self._client.stream(
+                "POST", http_wire.STREAM_PATH, json=self._body, timeout=left_s
+            ) as response,
+        ):
+            if response.status_code != httpx.codes.OK:
+                raise errors.from_http(response.status_code, response.read())
+            # httpx bounds each read by left_s, and only a switch bounds them together.
+            with self._switch.watching(response, self._deadline):
+                for data in response.iter_bytes():
+                    for chunk in decoder.feed(data):
+                        if chunk.is_last:
+                            self._switch.let_go()
+                        yield chunk
+
+    def cancel(self) -> None:
+        self._switch.cut()
+
+
+class _Switch:
+    """Cuts a response's connection from any thread, which wakes the thread that reads it.
+
+    Closing a socket doesn't wake its reader, shutting it down does. `let_go` comes before the
+    connection goes back to the pool, where another request may already be using it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+
+    @contextmanager
+    def watching(self, response: httpx.Response, deadline: Deadline) -> Iterator[None]:
+        stream = response.extensions["network_stream"]
+        with self._lock:
+            self._socket = stream.get_extra_info("socket")
+        if self._is_cut:
+            self.cut()
+        timer = threading.Timer(deadline.left_s(), self.cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.let_go()
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._socket = None
+
+    def cut(self) -> None:
+        with self._lock:
+            self._is_cut = True
+            if self._socket is not None:
+                with suppress(OSError):  # the server was faster
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class AsyncHttpTransport:
+    """For asyncio."""
+
+    def __init__(self, url: str) -> None:
+        self._url = _checked(url)
+        self._client = httpx.AsyncClient(**_options(self._url))
+
+    async def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
+        body = http_wire.encode_unary(tensors)
+        with _http_errors(self._url, deadline):
+            response = await self._client.post(
+                http_wire.UNARY_PATH, json=body, timeout=deadline.left_s()
+            )
+        return _completion(response)
+
+    def stream(self, tensors: Tensors, deadline: Deadline) -> "AsyncHttpCall":
+        return AsyncHttpCall(self._client, http_wire.encode_stream(tensors), self._url, deadline)
+
+    async def is_ready(self, deadline: Deadline) -> bool:
+        with _http_errors(self._url, deadline):
+            for path in http_wire.READY_PATHS:
+                response = await self._client.get(path, timeout=deadline.left_s())
+                if response.status_code != httpx.codes.OK:
+                    return False
+        return True
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+class AsyncHttpCall:
+    """One /generate_stream request; it is sent when `chunks` is first read."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, body: dict[str, Any], url: str, deadline: Deadline
+    ) -> None:
+        self._client = client
+        self._body = body
+        self._url = url
+        self._deadline = deadline
+        self._wait = anyio.CancelScope()
+        self._is_cancelled = False
+
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
+        decoder = http_wire.EventDecoder()
+        request = self._client.build_request(
+            "POST", http_wire.STREAM_PATH, json=self._body, timeout=self._deadline.left_s()
+        )
+        with _http_errors(self._url, self._deadline):
+            response = await self._within(self._client.send(request, stream=True))
+            try:
+                if response.status_code != httpx.codes.OK:
+                    body = await self._within(response.aread())
+                    raise errors.from_http(response.status_code, body)
+                parts = response.aiter_bytes()
+                while part := await self._within(anext(parts, b"")):
+                    for chunk in decoder.feed(part):
+                        yield chunk
+            finally:
+                await response.aclose()
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        self._wait.cancel()
+
+    async def _within(self, awaitable: Awaitable[T]) -> T:
+        """Wait until the deadline or a cancel; httpx bounds single reads, not all together."""
+        left_s = 0 if self._is_cancelled else self._deadline.left_s()
+        with anyio.move_on_after(left_s) as self._wait:
+            return await awaitable
+        raise self._deadline.error()
+
+
+def _checked(url: str) -> str:
+    return url if url.startswith(("http://", "https://")) else f"http://{url}"
+
+
+def _options(url: str) -> dict[str, Any]:
+    return {
+        "base_url": url,
+        # As many connections as there are requests at once: waiting is the server's queue's job.
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        "verify": url.startswith("https://"),  # loading certificates takes 30 ms
+        "trust_env": False,
+    }
+
+
+@contextmanager
+def _http_errors(url: str, deadline: Deadline) -> Iterator[None]:
+    try:
+        yield
+    except httpx.ConnectError as error:
+        raise errors.unreachable(url, str(error)) from None
+    except httpx.TransportError as error:
+        if isinstance(error, httpx.TimeoutException) or deadline.is_over:
+            raise deadline.error() from None
+        raise errors.Unavailable(f"{url} broke the connection: {error}") from None
+    except httpx.HTTPError as error:
+        raise errors.malformed(error) from None
+
+
+def _completion(response: httpx.Response) -> Completion:
+    if response.status_code != httpx.codes.OK:
+        raise errors.from_http(response.status_code, response.content)
+    return http_wire.decode_unary(response.content)

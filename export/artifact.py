@@ -1,0 +1,112 @@
+"""The working folder that the stages hand on: model, tokenizer and manifest of one artifact.
+
+Comes in: a checkpoint, or a folder that an earlier stage wrote. Goes out: the folder, one stage
+further. It has the form of an exported version from the first stage on, so that a runner can load
+it. Knows nothing of the model repository.
+"""
+
+import dataclasses
+import importlib.metadata
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+from export.checkpoint import Checkpoint
+from export.graph import build_graph, num_candidates
+from export.model_file import OPSET, read_model, write_model
+from export.quantized import quantize_model
+from export.rotated import rotate_model
+from export.vocabulary import Vocabulary
+from nanotriton.contract import (
+    GRAPH_FILE,
+    RANKS_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    Manifest,
+    sha256_file,
+)
+from nanotriton.errors import ArtifactError, InvalidRequest
+
+CANARY_PROMPT = "def f("
+NUM_CANARY_CHARACTERS = 8
+ARTIFACT_FILES = (GRAPH_FILE, WEIGHTS_FILE, TOKENIZER_FILE, RANKS_FILE)
+PACKAGES = ("nanotriton", "numpy", "onnx", "onnxruntime")
+
+
+def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
+    """Write the float32 artifact of a checkpoint; `command` is remembered in its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ARTIFACT_FILES:
+        (folder / name).unlink(missing_ok=True)
+    write_model(build_graph(checkpoint), folder)
+    for name, content in checkpoint.vocabulary.files.items():
+        (folder / name).write_bytes(content)
+    config = checkpoint.config
+    Manifest(
+        precision="fp32",
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        head_dim=config.head_dim,
+        vocab_size=config.vocab_size,
+        context=config.context,
+        activation=config.activation,
+        num_candidates=num_candidates(config),
+        end_of_text=checkpoint.vocabulary.tokenizer.end_of_text,
+        canary_prompt=_canary_prompt(checkpoint.vocabulary),
+        checkpoint_sha256=checkpoint.sha256,
+        tokenizer_sha256=checkpoint.vocabulary.sha256,
+        files=_hash_files(folder),
+        parity={},
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        created_by=command,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        opset=OPSET,
+    ).save(folder)
+
+
+def quantize_artifact(folder: Path) -> None:
+    """Turn the float32 artifact in `folder` into int8; raises ArtifactError for another one."""
+    manifest = Manifest.load(folder)
+    if manifest.precision != "fp32":
+        raise ArtifactError(
+            f"{folder} holds a model of precision {manifest.precision}, only fp32 can be "
+            "quantized: run `python -m export graph CHECKPOINT --out WORK` again"
+        )
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        write_model(quantize_model(rotate_model(read_model(folder))), Path(temporary))
+        for name in (GRAPH_FILE, WEIGHTS_FILE):
+            (Path(temporary) / name).replace(folder / name)
+    dataclasses.replace(manifest, precision="int8", files=_hash_files(folder), parity={}).save(
+        folder
+    )
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise ArtifactError unless the folder's files are those that its manifest names."""
+    if (found := _hash_files(folder)) != manifest.files:
+        wrong = sorted(
+            name
+            for name in found.keys() | manifest.files.keys()
+            if found.get(name) != manifest.files.get(name)
+        )
+        raise ArtifactError(
+            f"{folder} has {', '.join(wrong)} changed since its manifest was written: run the "
+            "graph stage again"
+        )
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    return {
+        name: sha256_file(folder / name) for name in ARTIFACT_FILES if (folder / name).is_file()
+    }
+
+
+def _canary_prompt(vocabulary: Vocabulary) -> str:
+    """A short prompt that the model can read, for warm-up and for the first request."""
+    try:
+        vocabulary.tokenizer.encode(CANARY_PROMPT)
+    except InvalidRequest:
+        return vocabulary.tokenizer.decode(
+            range(min(NUM_CANARY_CHARACTERS, vocabulary.tokenizer.num_tokens))
+        )
+    return CANARY_PROMPT

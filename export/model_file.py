@@ -1,0 +1,103 @@
+"""Nodes and NumPy weights in, model.onnx and model.onnx.data out; and back.
+
+All weights lie in one file beside the graph, because protobuf ends at 2 GB (GPT-2 XL is 6 GB).
+They are written and read one at a time, so a model never stands in memory twice. Knows nothing of
+what the graph computes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from nanotriton.contract import GRAPH_FILE, WEIGHTS_FILE
+
+OPSET = 20
+CONTRIB_DOMAIN = "com.microsoft"
+# Readers map the file into memory, which needs offsets at page boundaries.
+ALIGNMENT_BYTES = 4096
+# Smaller ones (axes, scales) stay in the graph, where checkers and optimisers look for them.
+MIN_EXTERNAL_BYTES = 1024
+
+
+class Weights(Mapping[str, NDArray[np.generic]]):
+    """The tensors of a written model, read from its files when asked for."""
+
+    def __init__(self, graph: onnx.GraphProto, folder: Path) -> None:
+        self._tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        tensor = self._tensors[name]
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return numpy_helper.to_array(tensor)  # type: ignore[no-any-return]
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        return np.memmap(
+            self._folder / place["location"],
+            dtype=helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            mode="r",
+            offset=int(place["offset"]),
+            shape=tuple(tensor.dims),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A graph and its weights by name."""
+
+    nodes: Sequence[onnx.NodeProto]
+    inputs: Sequence[onnx.ValueInfoProto]
+    outputs: Sequence[onnx.ValueInfoProto]
+    weights: Mapping[str, NDArray[np.generic]]
+
+
+def write_model(model: Model, folder: Path) -> None:
+    """Write model.onnx and model.onnx.data, and check the graph."""
+    with (folder / WEIGHTS_FILE).open("wb") as file:
+        tensors = []
+        for name, weight in model.weights.items():
+            array = np.ascontiguousarray(weight).reshape(weight.shape)
+            if array.nbytes < MIN_EXTERNAL_BYTES:
+                tensors.append(numpy_helper.from_array(array, name))
+                continue
+            file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
+            tensors.append(_external_tensor(name, array, file.tell()))
+            array.tofile(file)
+    graph = helper.make_graph(list(model.nodes), "gpt", model.inputs, model.outputs, tensors)
+    proto = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)],
+        ir_version=9,  # the one of opset 20
+        producer_name="nanotriton",
+    )
+    onnx.save_model(proto, folder / GRAPH_FILE)
+    onnx.checker.check_model(str(folder / GRAPH_FILE), full_check=True)
+
+
+def read_model(folder: Path) -> Model:
+    """Read what `write_model` wrote; the weights stay in their file until they are asked for."""
+    graph = onnx.load_model(folder / GRAPH_FILE, load_external_data=False).graph
+    return Model(graph.node, graph.input, graph.output, Weights(graph, folder))
+
+
+def _external_tensor(name: str, array: NDArray[np.generic], offset: int) -> TensorProto:
+    tensor = TensorProto(
+        name=name,
+        dims=array.shape,
+        data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+        data_location=TensorProto.EXTERNAL,
+    )
+    place = {"location": WEIGHTS_FILE, "offset": offset, "length": array.nbytes}
+    for key, value in place.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor

@@ -1,0 +1,174 @@
+"""An artifact and its checkpoint in, a report of how far they differ out.
+
+The artifact runs through its own runner as the engine would drive it: several slots, prompts in
+chunks, then all slots token by token, so the cache path itself is proved. The reference is plain
+NumPy, teacher-forced; a generated token that it would have picked but for a tie (`TIE`) counts as
+equal. Knows nothing of repositories, nor of what difference is allowed (`export.comparison`).
+"""
+
+import heapq
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.checkpoint import Checkpoint
+from export.comparison import Report, Tally
+from export.reference import Reference
+from nanotriton.errors import ParityError
+from nanotriton.runners.base import Batch, Runner
+
+Ids = NDArray[np.int64]
+Progress = Callable[[str], None]
+
+CHUNK = 48  # not a divisor of the windows, so that last chunks are short
+NUM_DECODED = 24
+MAX_WINDOW = 256
+MIN_CONTEXT = 8
+NUM_GENERATED = 32
+# A generated token counts as the reference's choice when the reference's best logit is at most
+# this much larger: below it float32 sums in another order decide (measured: 1e-5 at 124M).
+TIE = 1e-4
+DEFAULT_SOURCES = (heapq, textwrap)
+
+
+def measure_parity(
+    checkpoint: Checkpoint, runner: Runner, text: str, max_tokens: int, progress: Progress
+) -> Report:
+    """Compare on about `max_tokens` tokens of `text`; raises ParityError when it is too short."""
+    reference = Reference(checkpoint)
+    windows = _windows(encode_known(checkpoint, text), runner, max_tokens)
+    tally = Tally()
+    num_done = 0
+    for start in range(0, len(windows), runner.num_slots):
+        group = windows[start : start + runner.num_slots]
+        for window, served in zip(group, _serve(runner, group), strict=True):
+            _compare(tally, reference, window, served)
+            num_done += len(window)
+        progress(f"parity: compared {num_done} of {sum(map(len, windows))} tokens")
+    prompts = [window[: len(window) // 2] for window in windows[: runner.num_slots]]
+    matches = _match_greedy(reference, prompts, _generate(runner, prompts))
+    progress(f"parity: compared {len(matches)} greedy tokens")
+    return tally.report(matches)
+
+
+def default_text() -> str:
+    """Real code that every machine has: two modules of the standard library."""
+    return "\n".join(
+        Path(str(module.__file__)).read_text(encoding="utf-8") for module in DEFAULT_SOURCES
+    )
+
+
+def encode_known(checkpoint: Checkpoint, text: str) -> Ids:
+    """Ids of a text; characters that a char vocabulary lacks are dropped."""
+    characters = checkpoint.vocabulary.characters
+    if characters is not None:
+        text = "".join(char for char in text if char in characters)
+    return np.array(checkpoint.vocabulary.tokenizer.encode(text), np.int64)
+
+
+def _windows(ids: Ids, runner: Runner, max_tokens: int) -> list[Ids]:
+    """Cut into sequences of different lengths, so that slots are never in step."""
+    windows: list[Ids] = []
+    longest = min(MAX_WINDOW, runner.context)
+    if longest < MIN_CONTEXT:
+        raise ParityError(
+            f"the model's context is {runner.context}, parity needs at least {MIN_CONTEXT}: "
+            "train one with a longer context"
+        )
+    start = 0
+    while start < min(len(ids), max_tokens):
+        length = max(2, longest - 7 * (len(windows) % runner.num_slots))
+        windows.append(ids[start : start + length])
+        start += length
+    if windows and len(windows[-1]) < longest // 2:
+        windows.pop()
+    if not windows:
+        raise ParityError(
+            f"the text has {len(ids)} tokens of this vocabulary, parity needs at least "
+            f"{longest // 2}: give a longer one with --text"
+        )
+    return windows
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What the runner said of one window: logits (T, V) and log-sum-exp (T,)."""
+
+    logits: NDArray[np.float32]
+    lse: NDArray[np.float32]
+
+
+def _serve(runner: Runner, windows: Sequence[Ids]) -> list[_Served]:
+    """Window s through slot s: prompts in chunks, the last tokens of all slots together."""
+    served = [
+        _Served(
+            np.empty((len(window), runner.vocab_size), np.float32),
+            np.empty(len(window), np.float32),
+        )
+        for window in windows
+    ]
+    num_decoded = min(NUM_DECODED, min(map(len, windows)) // 2)
+    lengths = np.array([len(window) - num_decoded for window in windows], np.int32)
+    for slot, window in enumerate(windows):
+        for start in range(0, lengths[slot], CHUNK):
+            stop = min(start + CHUNK, lengths[slot])
+            past = np.array([start], np.int32)
+            rows = np.arange(stop - start)
+            found = runner.run(Batch(slot, window[None, start:stop], past, rows, True))
+            assert found.full is not None
+            served[slot].logits[start:stop] = found.full
+            served[slot].lse[start:stop] = found.lse
+    rows = np.arange(len(windows))
+    for _ in range(num_decoded):
+        ids = np.array([[window[at]] for window, at in zip(windows, lengths, strict=True)])
+        found = runner.run(Batch(0, ids, lengths, rows, True))
+        assert found.full is not None
+        for slot, at in enumerate(lengths):
+            served[slot].logits[at] = found.full[slot]
+            served[slot].lse[at] = found.lse[slot]
+        lengths += 1
+    return served
+
+
+def _generate(runner: Runner, prompts: Sequence[Ids]) -> list[Ids]:
+    """The runner's greedy continuation of every prompt, from its candidates alone."""
+    room = runner.context - max(map(len, prompts))
+    tokens = np.empty((len(prompts), min(NUM_GENERATED, room)), np.int64)
+    for slot, prompt in enumerate(prompts):
+        for start in range(0, len(prompt), CHUNK):
+            chunk = prompt[None, start : start + CHUNK]
+            last = np.array([chunk.shape[1] - 1])
+            found = runner.run(Batch(slot, chunk, np.array([start], np.int32), last))
+        tokens[slot, 0] = found.tokens[0, 0]
+    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+    rows = np.arange(len(prompts))
+    for step in range(1, tokens.shape[1]):
+        found = runner.run(Batch(0, tokens[:, step - 1 : step], lengths, rows))
+        tokens[:, step] = found.tokens[:, 0]
+        lengths += 1
+    return list(tokens)
+
+
+def _match_greedy(
+    reference: Reference, prompts: Sequence[Ids], generated: Sequence[Ids]
+) -> NDArray[np.bool_]:
+    """For every generated token, whether the reference would have picked it (ties allowed)."""
+    matches = []
+    for prompt, tokens in zip(prompts, generated, strict=True):
+        hidden = reference.hidden(np.concatenate([prompt, tokens[:-1]]))[len(prompt) - 1 :]
+        logits = reference.logits(hidden)
+        picked = np.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
+        matches.append(logits.max(axis=1) - picked < TIE)
+    return np.concatenate(matches)
+
+
+def _compare(tally: Tally, reference: Reference, window: Ids, served: _Served) -> None:
+    hidden = reference.hidden(window)
+    for start in range(0, len(window), CHUNK):
+        rows = slice(start, start + CHUNK)
+        targets = window[start + 1 : start + 1 + CHUNK]
+        tally.add(reference.logits(hidden[rows]), served.logits[rows], served.lse[rows], targets)

@@ -1,0 +1,142 @@
+"""Triton model `completion_stream`: text in, text out piece by piece as it is written.
+
+Called directly, not through an ensemble, so that a client that goes away is noticed (Triton
+passes no cancellation into an ensemble's steps). It talks to the engine that the model `gpt` of
+the same server started, so streams and unary completions share one batch.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from nanotriton.cancellation import CancellationWatch
+from nanotriton.contract import (
+    COMPLETION_TOKENS,
+    FINISH_REASON,
+    PROMPT_TOKENS,
+    STREAM,
+    TEXT_INPUT,
+    TEXT_OUTPUT,
+    Manifest,
+    newest_version,
+)
+from nanotriton.engine.client import EngineClient
+from nanotriton.engine.events import Event, Failure, TokenEvent, is_final
+from nanotriton.engine.protocol import socket_path
+from nanotriton.engine.request import Settings, refuse_unknown, utf8
+from nanotriton.errors import InvalidRequest, NanotritonError
+from nanotriton.prompt import encode_prompt
+from nanotriton.tokenizer import load_tokenizer
+
+READY_TIMEOUT_S = 60.0  # gpt, which starts the engine, is loaded beside this model
+
+
+class TritonPythonModel:
+    """Each request: text_input (1,) BYTES in, responses with a piece of text_output (1,) out."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the tokenizer and find the engine of the newest exported version."""
+        repository = Path(args["model_repository"]).parent
+        folder = newest_version(repository)
+        self._tokenizer = load_tokenizer(folder)
+        self._context = Manifest.load(folder).context
+        self._client = EngineClient(socket_path(repository, int(folder.name), os.getppid()))
+        self._client.wait_ready(READY_TIMEOUT_S)
+        self._watch = CancellationWatch()
+
+    def execute(self, requests: list[Any]) -> None:
+        """Hand every request to the engine; the pieces are sent as they come."""
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                self._start(request, sender)
+            except NanotritonError as error:
+                send_error(sender, error)
+
+    def finalize(self) -> None:
+        """Leave the engine."""
+        self._watch.close()
+        self._client.close()
+
+    def _start(self, request: Any, sender: Any) -> None:
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        refuse_unknown(request.parameters())
+        text = tensors.get(TEXT_INPUT)
+        if text is None:  # the server lets it pass when an optional input is there
+            raise InvalidRequest(f"the input {TEXT_INPUT} is missing: send the prompt in it")
+        settings = Settings.from_tensors(tensors)
+        prompt = encode_prompt(
+            utf8(text[0], TEXT_INPUT),
+            self._tokenizer,
+            self._context,
+            settings.max_tokens,
+            settings.truncate,
+        )
+        wants_pieces = tensors.get(STREAM)
+        in_pieces = wants_pieces is None or bool(wants_pieces[0])
+        Stream(sender, self._client, self._watch, in_pieces).start(prompt, settings)
+
+
+class Stream:
+    """One request under way: turns the engine's events into responses."""
+
+    def __init__(
+        self, sender: Any, client: EngineClient, watch: CancellationWatch, in_pieces: bool
+    ) -> None:
+        self._sender = sender
+        self._client = client
+        self._watch = watch
+        self._in_pieces = in_pieces
+        self._request_id: int | None = None
+        self._is_cancelled = False
+        self._text = ""
+
+    def start(self, prompt: list[int], settings: Settings) -> None:
+        """Submit the request and watch whether its client stays."""
+        self._watch.add(id(self), self._sender.is_cancelled, self._cancel)
+        self._request_id = self._client.submit(prompt, settings, self._on_event)
+        if self._is_cancelled:  # before it was submitted
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        if self._request_id is not None:
+            self._client.cancel(self._request_id)
+
+    def _on_event(self, event: Event) -> None:
+        """Send what an event brought, if it brought text or is the last."""
+        if is_final(event):
+            self._watch.remove(id(self))  # before the final response, see CancellationWatch
+        if isinstance(event, Failure):
+            send_error(self._sender, event.error)
+            return
+        self._text += event.text
+        if is_final(event) or (self._in_pieces and self._text):
+            self._send(event)
+
+    def _send(self, event: TokenEvent) -> None:
+        usage = event.usage
+        outputs = {
+            TEXT_OUTPUT: np.array([self._text.encode()], np.object_),
+            FINISH_REASON: np.array([event.finish_reason or ""], np.object_),
+            PROMPT_TOKENS: np.array([usage.prompt_tokens if usage else 0], np.int32),
+            COMPLETION_TOKENS: np.array([usage.completion_tokens if usage else 0], np.int32),
+        }
+        self._text = ""
+        response = pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in outputs.items()])
+        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        self._sender.send(response, flags=final if is_final(event) else 0)
+
+
+def send_error(sender: Any, error: NanotritonError) -> None:
+    """End a request with what went wrong; without a final response its client would hang.
+
+    Triton drops an error's status inside a stream, so it stands in the message too.
+    """
+    status = getattr(pb_utils.TritonError, error.status)
+    what = pb_utils.TritonError(f"[{error.status}] {error}", status)
+    response = pb_utils.InferenceResponse(error=what)
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

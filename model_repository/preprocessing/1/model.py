@@ -1,0 +1,58 @@
+"""Triton model `preprocessing`: prompts as text in, padded rows of token ids out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from nanotriton.contract import INPUT_IDS, INPUT_LENGTHS, TEXT_INPUT, Manifest, newest_version
+from nanotriton.engine.request import Settings, refuse_unknown, utf8
+from nanotriton.errors import InvalidRequest, NanotritonError
+from nanotriton.prompt import encode_prompt
+from nanotriton.tokenizer import load_tokenizer
+
+
+class TritonPythonModel:
+    """Tokenizes each row of text_input, (B, 1) BYTES, and refuses what the model can't read."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the tokenizer of the newest exported version."""
+        folder = newest_version(Path(args["model_repository"]).parent)
+        self._tokenizer = load_tokenizer(folder)
+        self._context = Manifest.load(folder).context
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request on its own, so that a bad one harms no other."""
+        return [self._respond(request) for request in requests]
+
+    def _respond(self, request: Any) -> Any:
+        try:
+            rows = self._encode(request)
+        except NanotritonError as error:
+            status = getattr(pb_utils.TritonError, error.status)
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), status))
+        lengths = np.array([[len(row)] for row in rows], np.int32)  # (B, 1)
+        ids = np.zeros((len(rows), int(lengths.max())), np.int32)  # (B, T)
+        for padded, row in zip(ids, rows, strict=True):
+            padded[: len(row)] = row
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(INPUT_IDS, ids), pb_utils.Tensor(INPUT_LENGTHS, lengths)]
+        )
+
+    def _encode(self, request: Any) -> list[list[int]]:
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        refuse_unknown(request.parameters())
+        texts = tensors.get(TEXT_INPUT)
+        if texts is None:  # the server lets it pass when an optional input is there
+            raise InvalidRequest(f"the input {TEXT_INPUT} is missing: send the prompt in it")
+        rows = []
+        for row, (raw,) in enumerate(texts):
+            settings = Settings.from_tensors(tensors, row)
+            text = utf8(raw, TEXT_INPUT)
+            rows.append(
+                encode_prompt(
+                    text, self._tokenizer, self._context, settings.max_tokens, settings.truncate
+                )
+            )
+        return rows

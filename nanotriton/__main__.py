@@ -1,0 +1,148 @@
+"""The command `nanotriton`: serve a model repository, or examine one."""
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nanotriton import __version__
+from nanotriton.doctor import examine
+from nanotriton.errors import NanotritonError
+from nanotriton.server import ServerOptions, TritonServer
+from nanotriton.watchdog import READY_TIMEOUT_S, Watchdog
+
+EXAMPLES = """examples:
+  nanotriton serve --model-repository model_repository
+  nanotriton serve --model-repository model_repository -- --log-verbose=1
+  nanotriton doctor model_repository
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when all went well, 1 with one line on stderr when it didn't."""
+    args = build_parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+    except NanotritonError as error:
+        print(f"nanotriton: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM, bringing back what dies."""
+    options = ServerOptions(
+        repository=args.model_repository,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        metrics_port=args.metrics_port,
+        address=args.address,
+        exit_timeout_s=args.exit_timeout_secs,
+        verbose=args.verbose,
+        extra_arguments=tuple(args.tritonserver_arguments),
+    )
+    started = time.monotonic()
+    if bad := [one for one in examine(options.repository) if not one.is_good]:
+        for one in bad:
+            log(f"{one.subject}: {one.seen}")
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    server = TritonServer(options)
+    try:
+        server.start()
+        server.wait_ready(READY_TIMEOUT_S)
+        log(
+            f"ready after {time.monotonic() - started:.1f} s: HTTP {options.http_url}, "
+            f"gRPC {options.grpc_url}, metrics port {options.metrics_port}"
+        )
+        Watchdog(server, log).run()
+    except KeyboardInterrupt:
+        log("stopping: requests under way may finish")
+    finally:
+        server.close()
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Print what `examine` finds; 1 when anything is wrong."""
+    findings = examine(args.model_repository)
+    if args.json:
+        print(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
+    else:
+        for one in findings:
+            print(f"{'ok ' if one.is_good else 'BAD'}  {one.subject:<13} {one.seen}")
+    return 0 if all(one.is_good for one in findings) else 1
+
+
+def log(message: str) -> None:
+    """One line on stderr."""
+    print(f"nanotriton: {message}", file=sys.stderr, flush=True)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="nanotriton",
+        description="Serve your own GPT checkpoint on NVIDIA Triton.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=__version__, help="print the version and exit"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser("serve", help="run tritonserver and keep it serving")
+    command.add_argument(
+        "--model-repository", type=Path, required=True, help="folder that export wrote"
+    )
+    command.add_argument("--http-port", type=int, default=8000, help="default 8000")
+    command.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
+    command.add_argument("--metrics-port", type=int, default=8002, help="default 8002")
+    command.add_argument(
+        "--address",
+        default="127.0.0.1",
+        help="default 127.0.0.1; put a gateway in front before you open it: Triton's HTTP front "
+        "can be crashed by a hostile request",
+    )
+    command.add_argument(
+        "--exit-timeout-secs",
+        type=int,
+        default=30,
+        help="how long requests under way may take at the end; default 30",
+    )
+    command.add_argument("--verbose", action="store_true", help="show Triton's information log")
+    command.add_argument(
+        "tritonserver_arguments", nargs="*", help="after --, passed on to tritonserver"
+    )
+    command.set_defaults(run=serve)
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "doctor", help="examine a repository and this machine before anything starts"
+    )
+    command.add_argument("model_repository", type=Path, help="folder that export wrote")
+    command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.set_defaults(run=doctor)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """Stop once: what cleans up must not be interrupted by a second signal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

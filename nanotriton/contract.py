@@ -1,0 +1,176 @@
+"""What the stages agree on: file names, tensor names, the graph's axes, the manifest.
+
+Comes in: nothing. Goes out: constants, and `Manifest`, the description that travels with every
+exported model. Knows nothing of how any of it is computed.
+
+Axis letters, fixed for the whole project: B batch, T tokens, V vocabulary, K candidates,
+L layers, H heads, D head dimension, S slots, M maximum sequence length, R rows.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nanotriton.errors import ManifestError
+
+FORMAT_VERSION = 1
+
+# Files of one exported version, <repository>/gpt/<version>/.
+ENGINE_MODEL = "gpt"
+MANIFEST_FILE = "manifest.json"
+GRAPH_FILE = "model.onnx"
+WEIGHTS_FILE = "model.onnx.data"
+TOKENIZER_FILE = "tokenizer.json"
+RANKS_FILE = "tokenizer.tiktoken"
+
+# Tensors of the doors (completion, completion_stream) that people use.
+TEXT_INPUT = "text_input"
+TEXT_OUTPUT = "text_output"
+FINISH_REASON = "finish_reason"
+PROMPT_TOKENS = "prompt_tokens"
+COMPLETION_TOKENS = "completion_tokens"
+STREAM = "stream"
+
+# Tensors between the ensemble's steps: B rows padded on the right, each with its length.
+INPUT_IDS = "input_ids"
+INPUT_LENGTHS = "input_lengths"
+OUTPUT_IDS = "output_ids"
+TEXT_BYTES = "text_bytes"
+
+# The sampling settings: optional inputs of both doors and of `gpt`, name to Triton data type.
+# Their ranges and defaults stand in nanotriton.engine.request.Settings.
+SETTINGS = {
+    "max_tokens": "INT32",
+    "temperature": "FP32",
+    "top_k": "INT32",
+    "top_p": "FP32",
+    "min_p": "FP32",
+    "seed": "INT64",
+    "stop": "BYTES",
+    "truncate": "BYTES",
+    "ignore_eos": "BOOL",
+}
+
+# Inputs and outputs of model.onnx in the ONNX Runtime dialect; export.graph holds the recipe.
+GRAPH_INPUT_IDS = "input_ids"  # (B, T) int64
+GRAPH_POSITION_IDS = "position_ids"  # (B, T) int64
+GRAPH_SEQLENS_K = "seqlens_k"  # (B,) int32, tokens of each row after this call, less one
+GRAPH_TOTAL_LEN = "total_len"  # (1,) int32, the largest of those totals
+GRAPH_ROWS = "rows"  # (R,) int64, which of the B*T positions reach the head
+GRAPH_TOP_LOGITS = "top_v"  # (R, K) float32, sorted, largest first
+GRAPH_TOP_TOKENS = "top_i"  # (R, K) int64
+GRAPH_LSE = "lse"  # (R,) float32, log-sum-exp over all V logits
+GRAPH_LOGITS = "logits"  # (R, V) float32, only computed into memory when it is bound
+
+
+def past_name(layer: int, kind: str) -> str:
+    """Name of the KV cache that enters layer `layer`; `kind` is "k" or "v"; (B, H, M, D)."""
+    return f"past_{kind}_{layer}"
+
+
+def present_name(layer: int, kind: str) -> str:
+    """Name of the KV cache that leaves layer `layer`, bound to the memory of `past_name`."""
+    return f"present_{kind}_{layer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one exported version is; written by export, checked by whoever loads it.
+
+    `vocab_size` is the graph's V: padding of the checkpoint's vocabulary is cut off by export, so
+    it equals the tokenizer's number of tokens. `files` maps each file's name to its SHA-256.
+    """
+
+    precision: str
+    num_layers: int
+    num_heads: int
+    head_dim: int
+    vocab_size: int
+    context: int
+    activation: str
+    num_candidates: int
+    end_of_text: int | None
+    canary_prompt: str
+    checkpoint_sha256: str
+    tokenizer_sha256: str
+    files: dict[str, str]
+    parity: dict[str, float]
+    versions: dict[str, str]
+    created_by: str
+    created_at: str
+    runner: str = "ort"
+    opset: int = 20
+    kv_dtype: str = "float32"
+    kv_layout: str = "L,2,S,H,M,D"
+    format_version: int = field(default=FORMAT_VERSION)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Read `folder`/manifest.json; raises ManifestError in one sentence that says the mend."""
+        path = folder / MANIFEST_FILE
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ManifestError(
+                f"{folder} holds no {MANIFEST_FILE}: run `python -m export all CHECKPOINT "
+                f"--repository {folder.parent.parent}` first"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ManifestError(f"{path} can't be read ({error}): export the model again") from None
+        version = values.get("format_version") if isinstance(values, dict) else None
+        if version != FORMAT_VERSION:
+            raise ManifestError(
+                f"{path} has format_version {version}, this nanotriton reads {FORMAT_VERSION}: "
+                "export the model again, or install the nanotriton that wrote it"
+            )
+        known = {item.name for item in dataclasses.fields(cls)}
+        required = {
+            item.name
+            for item in dataclasses.fields(cls)
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        }
+        if wrong := sorted((set(values) - known) | (required - set(values))):
+            raise ManifestError(
+                f"{path} has missing or unknown keys {', '.join(wrong)}: export the model again"
+            )
+        return cls(**values)
+
+    def save(self, folder: Path) -> None:
+        """Write `folder`/manifest.json."""
+        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def versions_of(repository: Path) -> list[int]:
+    """Exported versions of the engine model in a repository, ascending."""
+    folder = repository / ENGINE_MODEL
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(entry.name)
+        for entry in os.scandir(folder)
+        if entry.name.isdecimal() and (Path(entry.path) / MANIFEST_FILE).is_file()
+    )
+
+
+def newest_version(repository: Path) -> Path:
+    """Folder of the newest exported version; raises ManifestError when nothing was exported."""
+    if versions := versions_of(repository):
+        return repository / ENGINE_MODEL / str(versions[-1])
+    raise ManifestError(
+        f"{repository / ENGINE_MODEL} holds no exported version: run `python -m export all "
+        f"CHECKPOINT --repository {repository}` first"
+    )

@@ -1,0 +1,47 @@
+"""What the engine says of a request: new tokens, or that it failed. Exactly one event is final."""
+
+from dataclasses import dataclass
+
+from nanotriton.errors import NanotritonError
+
+Key = tuple[bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts of a finished completion; `text_bytes` is the UTF-8 length of its whole text."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """New tokens of one request and the text that became whole with them.
+
+    The last event of a request has a `finish_reason` ("stop", "length" or "cancelled") and its
+    `usage`. Tokens of a stop string are counted and returned, its text is not.
+    """
+
+    key: Key
+    tokens: tuple[int, ...]
+    text: str
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The request ended without a completion; always final."""
+
+    key: Key
+    error: NanotritonError
+
+
+Event = TokenEvent | Failure
+
+
+def is_final(event: Event) -> bool:
+    """Whether no event follows this one."""
+    return isinstance(event, Failure) or event.finish_reason is not None

@@ -1,0 +1,178 @@
+"""The engine's own process: a socket in, the step loop, the socket out.
+
+    python -m nanotriton.engine.process FOLDER --socket PATH [limits]
+
+Comes in: frames of messages from any number of peers over a UNIX socket (ZeroMQ ROUTER). Goes
+out: frames of events, one a step and peer. The first line on stdout says whether it is ready or
+why it can't be. It ends when its stdin closes, so it never outlives the process that started it.
+Knows nothing of Triton.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import sys
+import traceback
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from nanotriton.contract import Manifest
+from nanotriton.engine.core import Engine, EngineOptions
+from nanotriton.engine.events import Event, Failure
+from nanotriton.engine.protocol import (
+    PROTOCOL_VERSION,
+    Message,
+    event_to_message,
+    failure_message,
+    pack,
+    unpack,
+)
+from nanotriton.engine.request import Request, Settings
+from nanotriton.errors import NanotritonError, TokenizerError
+from nanotriton.runners.ort import OrtRunner
+from nanotriton.tokenizer import load_tokenizer
+
+IDLE_POLL_MS = 1000
+
+
+class EngineServer:
+    """Serves one engine on one socket, on the thread that calls `run`."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine = engine
+        self._path = path
+        self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a peer that is gone raises
+        self._router.setsockopt(zmq.LINGER, 0)
+        # Unlimited: a peer that reads late gets every answer, and what waits for it is bounded by
+        # the requests that were admitted.
+        self._router.setsockopt(zmq.SNDHWM, 0)
+        path.unlink(missing_ok=True)
+        self._router.bind(f"ipc://{path}")
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(sys.stdin.fileno(), zmq.POLLIN)
+
+    def run(self) -> None:
+        """Step while there is work, sleep on the socket while there is none, until stdin ends."""
+        while self._receive(0 if self._engine.has_work else IDLE_POLL_MS):
+            self._send(self._engine.step())
+
+    def close(self) -> None:
+        """Take the socket away."""
+        self._router.close()
+        self._path.unlink(missing_ok=True)
+
+    def _receive(self, timeout_ms: int) -> bool:
+        """Handle every frame that has come; False when the parent is gone."""
+        ready = dict(self._poller.poll(timeout_ms))
+        if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 1024):
+            return False
+        if self._router in ready:
+            while self._router.poll(0):
+                peer, frame = self._router.recv_multipart()
+                for message in unpack(frame):
+                    self._handle(peer, message)
+        return True
+
+    def _handle(self, peer: bytes, message: Message) -> None:
+        key = (peer, message["id"])
+        if message["op"] == "submit":
+            try:
+                settings = Settings.from_message(message["settings"])
+                self._engine.submit(Request(key, tuple(message["prompt"]), settings))
+            except NanotritonError as error:
+                self._send([Failure(key, error)])
+        elif message["op"] == "cancel":
+            self._send(self._engine.cancel(key))
+        elif message["op"] == "stats":
+            stats = {**self._engine.stats(), "protocol": PROTOCOL_VERSION, "pid": os.getpid()}
+            self._send_frame(peer, [{"op": "stats", "id": message["id"], "stats": stats}])
+        else:
+            unknown = NanotritonError(f"the engine knows no op {message['op']!r}")
+            self._send_frame(peer, [failure_message(message["id"], unknown)])
+
+    def _send(self, events: list[Event]) -> None:
+        by_peer: dict[bytes, list[Message]] = defaultdict(list)
+        for event in events:
+            by_peer[event.key[0]].append(event_to_message(event))
+        for peer, messages in by_peer.items():
+            self._send_frame(peer, messages)
+
+    def _send_frame(self, peer: bytes, messages: list[Message]) -> None:
+        """Send without waiting; work for a peer that is gone is dropped."""
+        try:
+            self._router.send_multipart([peer, pack(messages)], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self._engine.cancel_peer(peer)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load the model, say so on stdout, and serve."""
+    args = build_parser().parse_args(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
+    try:
+        engine = build_engine(args)
+        server = EngineServer(engine, args.socket)
+    except (NanotritonError, ValueError) as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 1
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that `finally` runs
+        print(json.dumps({"ready": os.getpid()}), flush=True)
+        server.run()
+    except Exception:  # the process boundary: the supervisor starts a new one
+        traceback.print_exc()
+        return 1
+    finally:
+        server.close()
+    return 0
+
+
+def build_engine(args: argparse.Namespace) -> Engine:
+    """Load the model that the arguments name; raises ArtifactError when it doesn't fit."""
+    for name in ("max_slots", "threads"):
+        if (value := getattr(args, name)) < 1:
+            raise ValueError(f"{name} is {value}, the least is 1")
+    manifest = Manifest.load(args.folder)
+    tokenizer = load_tokenizer(args.folder)
+    if tokenizer.num_tokens != manifest.vocab_size:
+        raise TokenizerError(
+            f"{args.folder} holds a tokenizer of {tokenizer.num_tokens} tokens and a model of "
+            f"{manifest.vocab_size}: export the model with the tokenizer it was trained with"
+        )
+    runner = OrtRunner(args.folder, num_slots=args.max_slots, num_threads=args.threads)
+    options = EngineOptions(max_waiting=args.max_waiting, prefill_chunk=args.prefill_chunk)
+    return Engine(runner, tokenizer, lambda: secrets.randbits(63), options)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; Triton's adapter fills it from the parameters in gpt/config.pbtxt."""
+    parser = argparse.ArgumentParser(prog="python -m nanotriton.engine.process")
+    parser.add_argument("folder", type=Path, help="an exported version, REPOSITORY/gpt/VERSION")
+    parser.add_argument("--socket", type=Path, required=True, help="UNIX socket to listen on")
+    parser.add_argument(
+        "--max-slots", type=int, default=32, help="sequences that run at once, each with a KV slot"
+    )
+    parser.add_argument(
+        "--max-waiting", type=int, default=256, help="requests that may wait for a slot"
+    )
+    parser.add_argument(
+        "--prefill-chunk", type=int, default=128, help="prompt tokens that enter in one step"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="threads of the runtime; default: one a usable core",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The messages between the engine's process and those who talk to it, as msgpack maps.
+
+    to the engine     {"op": "submit", "id", "prompt", "settings"} · {"op": "cancel", "id"}
+                      {"op": "stats", "id"}
+    from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage"}
+                      {"op": "failure", "id", "status", "message"} · {"op": "stats", "id", "stats"}
+
+One frame holds a list of messages: the engine sends one frame a step to each peer. `id` is the
+peer's own number for a request. Knows nothing of sockets.
+"""
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from nanotriton.engine.events import Event, Failure, TokenEvent, Usage
+from nanotriton.errors import NanotritonError, ServerError, from_status
+
+Message = dict[str, Any]
+
+PROTOCOL_VERSION = 1
+
+
+def pack(messages: Sequence[Message]) -> bytes:
+    """Messages to one frame."""
+    frame: bytes = msgpack.packb(messages)
+    return frame
+
+
+def unpack(frame: bytes) -> list[Message]:
+    """One frame to its messages."""
+    messages: list[Message] = msgpack.unpackb(frame)
+    return messages
+
+
+def event_to_message(event: Event) -> Message:
+    """An event of the engine as it travels; its key's peer is the envelope's business."""
+    if isinstance(event, Failure):
+        return failure_message(event.key[1], event.error)
+    usage = event.usage
+    return {
+        "op": "tokens",
+        "id": event.key[1],
+        "tokens": event.tokens,
+        "text": event.text,
+        "finish_reason": event.finish_reason,
+        "usage": usage and (usage.prompt_tokens, usage.completion_tokens, usage.text_bytes),
+    }
+
+
+def failure_message(request_id: int, error: NanotritonError) -> Message:
+    """A refusal or a failure as it travels."""
+    return {"op": "failure", "id": request_id, "status": error.status, "message": str(error)}
+
+
+def event_from_message(message: Message) -> Event:
+    """The event that a "tokens" or "failure" message carries; its peer is this one."""
+    key = (b"", message["id"])
+    if message["op"] == "failure":
+        return Failure(key, from_status(message["status"], message["message"]))
+    usage = message["usage"]
+    return TokenEvent(
+        key,
+        tuple(message["tokens"]),
+        message["text"],
+        message["finish_reason"],
+        usage and Usage(*usage),
+    )
+
+
+def socket_path(repository: Path, version: int, server_pid: int) -> Path:
+    """Where the engine of one version, in one running server, listens.
+
+    Both doors derive the same path on their own. It lies in a folder that only this user can
+    open, and is short: a UNIX socket's path has at most 107 bytes. Raises ServerError when
+    somebody else owns that folder.
+    """
+    return _socket_folder() / f"{_repository_key(repository)}-{version}-{server_pid}.sock"
+
+
+def find_sockets(repository: Path) -> list[Path]:
+    """Sockets of the engines that run this repository, the one started last at the end."""
+    found = _socket_folder().glob(f"{_repository_key(repository)}-*.sock")
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def _repository_key(repository: Path) -> str:
+    return hashlib.sha256(str(repository.resolve()).encode()).hexdigest()[:12]
+
+
+def _socket_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"nanotriton-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    info = folder.stat()
+    if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
+        raise ServerError(
+            f"{folder} belongs to user {info.st_uid} with mode {stat.S_IMODE(info.st_mode):o}, "
+            "expected your own with mode 700: remove it, or set TMPDIR"
+        )
+    return folder

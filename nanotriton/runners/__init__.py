@@ -1,0 +1,1 @@
+"""Runners: one call of the model over KV slots, behind the protocol in base.py."""

@@ -1,0 +1,330 @@
+"""Two real servers, gRPC and HTTP, that play back what a test tells them.
+
+They speak as tritonserver 2.51.0 does (unary errors with a status, stream errors without), see
+clients/http_wire.py. A reply is a list of steps; the last reply is repeated.
+"""
+
+import json
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+HTTP_STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "INTERNAL": 500, "UNAVAILABLE": 503}
+FORMATS = {"INT32": "<i", "INT64": "<q", "FP32": "<f", "BOOL": "<?"}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A chunk, or a part of the unary text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The last chunk."""
+
+    finish_reason: str = "stop"
+
+
+@dataclass(frozen=True)
+class Fail:
+    """An error of the model."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait, but note a client that leaves, and stop then."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """An answer that isn't one."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """The connection is lost."""
+
+
+Reply = list[Any]
+
+
+@dataclass
+class Playback:
+    """What the servers answer, and what they were asked."""
+
+    replies: list[Reply] = field(default_factory=lambda: [[Text("one "), Text("two"), End()]])
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    num_connections: int = 0
+    is_asked: threading.Event = field(default_factory=threading.Event)
+    is_left: threading.Event = field(default_factory=threading.Event)
+    urls: dict[str, str] = field(default_factory=dict)
+
+    def next_reply(self, inputs: dict[str, Any]) -> Reply:
+        """The reply to one more request."""
+        self.requests.append(inputs)
+        self.is_asked.set()
+        return self.replies[min(len(self.requests), len(self.replies)) - 1]
+
+    def wait(self, seconds: float, is_gone: Any) -> bool:
+        """Wait; True if the client left before."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if is_gone():
+                self.is_left.set()
+                return True
+            time.sleep(0.005)
+        return False
+
+
+class Stage:
+    """The running servers and what they play now; a request keeps the playback it began with."""
+
+    def __init__(self) -> None:
+        self.urls: dict[str, str] = {}
+        self.playback = self.new_playback()
+
+    def new_playback(self) -> Playback:
+        """A fresh one for the next test."""
+        self.playback = Playback(urls=dict(self.urls))
+        return self.playback
+
+
+@contextmanager
+def serve(grpc_port: int = 0) -> Iterator[Stage]:
+    """Run both servers."""
+    stage = Stage()
+    grpc_server = grpc.server(ThreadPoolExecutor(32))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(stage), grpc_server)
+    stage.urls["grpc"] = f"localhost:{grpc_server.add_insecure_port(f'127.0.0.1:{grpc_port}')}"
+    grpc_server.start()
+    handler = type("Handler", (_Handler,), {"stage": stage})
+    http_server = _HttpServer(("127.0.0.1", 0), handler)
+    stage.urls["http"] = f"localhost:{http_server.server_port}"
+    thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield stage
+    finally:
+        grpc_server.stop(None).wait()
+        http_server.shutdown()
+        thread.join()
+        http_server.server_close()
+
+
+class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def ModelReady(self, request: Any, _: Any) -> Any:
+        return service_pb2.ModelReadyResponse(ready=request.name in _MODELS)
+
+    def ModelInfer(self, request: Any, context: Any) -> Any:
+        playback = self._stage.playback
+        reply = playback.next_reply(_read_inputs(request))
+        for step in reply:
+            match step:
+                case Fail(code, message):
+                    context.abort(grpc.StatusCode[code], message)
+                case Break():
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+                case Wait(seconds):
+                    playback.wait(seconds, lambda: not context.is_active())
+                case Garbage():
+                    return service_pb2.ModelInferResponse(model_name="completion")
+        return _response(*_joined(reply), rows=1)
+
+    def ModelStreamInfer(self, requests: Any, context: Any) -> Iterator[Any]:
+        wrap = service_pb2.ModelStreamInferResponse
+        playback = self._stage.playback
+        context.add_callback(playback.is_left.set)  # a stream that ended sets it too
+        for step in playback.next_reply(_read_inputs(next(requests))):
+            match step:
+                case Text(text):
+                    yield wrap(infer_response=_response(text, ""))
+                case End(reason):
+                    yield wrap(infer_response=_response("", reason))
+                case Fail(_, message):
+                    yield wrap(error_message=message)
+                    return
+                case Break():
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+                case Garbage():
+                    response = _response("x", "stop")
+                    response.raw_output_contents[0] = b"\x09\x00\x00\x00x"
+                    yield wrap(infer_response=response)
+                case Wait(seconds):
+                    if playback.wait(seconds, lambda: not context.is_active()):
+                        return
+
+
+class _HttpServer(ThreadingHTTPServer):
+    request_queue_size = 64  # of 5, a burst waits a second for its SYN to be sent again
+
+    def handle_error(self, *_: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients may leave
+            super().handle_error(*_)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    stage: Stage
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.stage.playback.num_connections += 1
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer(200 if self.path.split("/")[3] in _MODELS else 404, b"")
+
+    def do_POST(self) -> None:
+        self.playback = self.stage.playback
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v2/models/completion/infer":
+            self._infer(body)
+        elif self.path == "/v2/models/completion_stream/generate_stream":
+            try:
+                self._generate_stream(body)
+            except ConnectionError:
+                self.playback.is_left.set()
+                self.close_connection = True
+
+    def _infer(self, body: Any) -> None:
+        tensors = {i["name"]: (i["datatype"], i["shape"], i["data"]) for i in body["inputs"]}
+        reply = self.playback.next_reply(tensors)
+        for step in reply:
+            match step:
+                case Fail(code, message):
+                    self._answer(HTTP_STATUS[code], json.dumps({"error": message}).encode())
+                    return
+                case Break():
+                    self.close_connection = True
+                    return
+                case Wait(seconds):
+                    self.playback.wait(seconds, self._is_gone)
+                case Garbage():
+                    self._answer(200, b"<html>")
+                    return
+        outputs = [{"name": n, "data": [v]} for n, v in _outputs(*_joined(reply)).items()]
+        self._answer(200, json.dumps({"outputs": outputs}).encode())
+
+    def _generate_stream(self, body: Any) -> None:
+        has_begun = False
+        for step in self.playback.next_reply(body):
+            if isinstance(step, Break):
+                self.close_connection = True
+                return
+            if isinstance(step, Wait):
+                if self.playback.wait(step.seconds, self._is_gone):
+                    self.close_connection = True
+                    return
+                continue
+            if not has_begun:
+                self._head(400 if isinstance(step, Fail) else 200)
+                has_begun = True
+            self._event(step)
+        if not has_begun:
+            self._head(200)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _head(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _event(self, step: Any) -> None:
+        match step:
+            case Text(text):
+                event = json.dumps(_outputs(text, ""), ensure_ascii=False)
+            case End(reason):
+                event = json.dumps(_outputs("", reason))
+            case Fail(_, message):
+                event = json.dumps({"error": message})
+            case _:
+                event = "<html>"
+        data = f"data: {event}\n\n".encode()
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _is_gone(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
+
+
+_MODELS = ("completion", "completion_stream")
+
+
+def _outputs(text: str, reason: str) -> dict[str, Any]:
+    counts = (3, 2) if reason else (0, 0)
+    return {
+        "text_output": text,
+        "finish_reason": reason,
+        "prompt_tokens": counts[0],
+        "completion_tokens": counts[1],
+    }
+
+
+def _joined(reply: Reply) -> tuple[str, str]:
+    text = "".join(step.text for step in reply if isinstance(step, Text))
+    reasons = [step.finish_reason for step in reply if isinstance(step, End)]
+    return text, "".join(reasons)
+
+
+def _response(text: str, reason: str, rows: int | None = None) -> Any:
+    shape = [1] if rows is None else [rows, 1]
+    response = service_pb2.ModelInferResponse(model_name="completion")
+    for name, value in _outputs(text, reason).items():
+        if isinstance(value, str):
+            response.outputs.add(name=name, datatype="BYTES", shape=shape)
+            data = value.encode()
+            response.raw_output_contents.append(struct.pack("<I", len(data)) + data)
+        else:
+            response.outputs.add(name=name, datatype="INT32", shape=shape)
+            response.raw_output_contents.append(struct.pack("<i", value))
+    return response
+
+
+def _read_inputs(request: Any) -> dict[str, Any]:
+    return {
+        tensor.name: (tensor.datatype, list(tensor.shape), _read_values(tensor.datatype, raw))
+        for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+    }
+
+
+def _read_values(datatype: str, raw: bytes) -> list[Any]:
+    if datatype != "BYTES":
+        return [value for (value,) in struct.iter_unpack(FORMATS[datatype], raw)]
+    values = []
+    while raw:
+        (length,) = struct.unpack_from("<I", raw)
+        values.append(raw[4 : 4 + length].decode())
+        raw = raw[4 + length :]
+    return values

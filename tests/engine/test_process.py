@@ -1,0 +1,97 @@
+"""The engine's process by itself: its first line, its refusals, its end."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from nanotriton.contract import MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE, Manifest
+from nanotriton.engine.process import main
+
+MODULE = [sys.executable, "-m", "nanotriton.engine.process"]
+
+
+@contextmanager
+def running_process(folder, socket):
+    """A process that said it is ready."""
+    words = [*MODULE, str(folder), "--socket", str(socket), "--threads", "1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert json.loads(process.stdout.readline()) == {"ready": process.pid}
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def _interrupts():
+    """Puts back what `main` changes for its whole process."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture
+def other_tokenizer(engine_folder, tmp_path):
+    """A version whose model has one token more than its tokenizer."""
+    for name in (MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE):
+        shutil.copy(engine_folder / name, tmp_path)
+    manifest = Manifest.load(tmp_path)
+    dataclasses.replace(manifest, vocab_size=manifest.vocab_size + 1).save(tmp_path)
+    return tmp_path
+
+
+def test_closed_stdin_ends_the_process_and_its_socket(engine_folder, tmp_path):
+    socket = tmp_path / "s"
+    with running_process(engine_folder, socket) as process:
+        assert socket.is_socket()
+        process.stdin.close()
+        assert process.wait(5) == 0
+    assert not socket.exists()
+
+
+def test_sigterm_ends_the_process_and_its_socket(engine_folder, tmp_path):
+    socket = tmp_path / "s"
+    with running_process(engine_folder, socket) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+    assert not socket.exists()
+
+
+def test_interrupt_is_left_to_the_server(engine_folder, tmp_path):
+    with running_process(engine_folder, tmp_path / "s") as process:
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+
+
+def test_socket_that_a_killed_process_left_is_taken_over(engine_folder, tmp_path):
+    socket = tmp_path / "s"
+    with running_process(engine_folder, socket) as killed:
+        killed.kill()
+    assert socket.is_socket()
+    with running_process(engine_folder, socket):
+        assert socket.is_socket()
+
+
+@pytest.mark.usefixtures("_interrupts")
+@pytest.mark.parametrize("name", ["max-slots", "max-waiting", "prefill-chunk", "threads"])
+def test_limit_below_one_is_refused_in_one_line(engine_folder, tmp_path, capsys, name):
+    assert main([str(engine_folder), "--socket", str(tmp_path / "s"), f"--{name}", "0"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {"error": f"{name.replace('-', '_')} is 0, the least is 1"}
+
+
+@pytest.mark.usefixtures("_interrupts")
+def test_tokenizer_that_does_not_fit_is_refused_in_one_line(other_tokenizer, tmp_path, capsys):
+    assert main([str(other_tokenizer), "--socket", str(tmp_path / "s")]) == 1
+    assert (
+        "holds a tokenizer of 4096 tokens and a model of 4097: export"
+        in (json.loads(capsys.readouterr().out)["error"])
+    )

@@ -1,0 +1,52 @@
+"""What `make run` runs: a completion is shown, and Ctrl-C ends everything."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from running import ROOT, free_ports, wait_until
+
+
+def test_run_shows_a_completion_and_ends_with_ctrl_c(demo_repository: Path, tmp_path: Path) -> None:
+    names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")
+    ports = dict(zip(names, map(str, free_ports(3)), strict=True))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    log_path = tmp_path / "log"
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            ["sh", str(ROOT / "demo/run.sh")],
+            env={**os.environ, **ports, "PATH": path, "REPOSITORY": str(demo_repository)},
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    wait_until(lambda: "Serving until Ctrl-C" in log_path.read_text(), 60)
+
+    os.killpg(process.pid, signal.SIGINT)
+
+    process.wait(60)
+    text = log_path.read_text()
+    completion = text.split("def fib(n):", 1)[1].split("The next one", 1)[0]
+    assert completion.strip()
+    assert f"localhost:{ports['HTTP_PORT']}/v2/models/completion/generate" in text
+    assert "stopping: requests under way may finish" in text
+
+
+def test_run_ends_when_the_server_cannot_start(tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    done = subprocess.run(
+        ["sh", str(ROOT / "demo/run.sh")],
+        env={**os.environ, "PATH": path, "REPOSITORY": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    assert "python -m export all CHECKPOINT" in done.stderr
