@@ -13,6 +13,7 @@ from training.errors import ConfigError
 
 T = TypeVar("T")
 DTYPES = ("float32", "bfloat16", "auto")
+OPTIMIZERS = ("adamw", "muon")
 SCRATCH = "scratch"
 AT_LEAST_ONE = ("batch_size", "accumulation", "eval_every", "eval_batches", "log_every")
 SHARES = ("fim_rate", "fim_spm_rate")
@@ -44,10 +45,11 @@ class TrainConfig:
     accumulation: int = setting(1, "forward passes a step, shared out among the processes")
     max_steps: int = setting(5000, "steps the run takes, 0: no limit")
     max_minutes: float = setting(0.0, "minutes the run takes, 0: no limit; not resumed exactly")
+    optimizer: str = setting("adamw", "adamw, or muon: that on the matrices of the blocks")
     learning_rate: float = setting(2e-3, "the highest, reached after the warm-up")
     min_learning_rate: float = setting(2e-5, "the last")
     warmup_share: float = setting(0.02, "share of the run in which the rate rises")
-    weight_decay: float = setting(0.1, "AdamW's, on matrices and embeddings")
+    weight_decay: float = setting(0.1, "on matrices and embeddings")
     beta1: float = setting(0.9, "AdamW's memory of gradients")
     beta2: float = setting(0.95, "AdamW's memory of their squares")
     grad_clip: float = setting(1.0, "longest gradient, 0: no limit")
@@ -87,8 +89,11 @@ class TrainConfig:
             raise ConfigError(
                 f"warmup_share is {self.warmup_share}, it must be at least 0 and below 1"
             )
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype is {self.dtype!r}, it must be one of {', '.join(DTYPES)}")
+        for name, known in (("dtype", DTYPES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}, it must be one of {', '.join(known)}"
+                )
 
     @property
     def tokens_per_step(self) -> int:

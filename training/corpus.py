@@ -9,7 +9,7 @@ bytes. Knows nothing of tokens.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from training.progress import track
 from training.sources import Found, Tree, select_trees
 
 SPLITS = ("train", "val")
+OVER_SHARE = Drop("beyond its source's share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,15 @@ class CorpusConfig:
 
     ``val_share`` is the expected share of files held out. ``near_duplicate`` is the Jaccard
     similarity of five-word runs from which a file repeats another; 1 finds exact copies only.
+    ``max_source_bytes`` bounds what one tree gives, so that none is most of the corpus; its files
+    are then taken in an order that depends on their names and the seed alone.
     """
 
     roots: tuple[Path, ...] = ()
     seed: int = 1337
     val_share: float = 0.05
     max_file_bytes: int = 200_000  # above it stand generated tables, hardly ever written code
+    max_source_bytes: int | None = None
     near_duplicate: float = 0.85  # as for The Stack (arXiv:2211.15533)
     allowed_licences: tuple[str, ...] = ()
 
@@ -46,6 +50,8 @@ class CorpusConfig:
             )
         if self.max_file_bytes < 1:
             raise CorpusError(f"max_file_bytes is {self.max_file_bytes}, it must be at least 1")
+        if self.max_source_bytes is not None and self.max_source_bytes < 1:
+            raise CorpusError(f"max_source_bytes is {self.max_source_bytes}, it must be at least 1")
         if not 0.5 <= self.near_duplicate <= 1.0:
             raise CorpusError(
                 f"near_duplicate is {self.near_duplicate}, it must lie between 0.5 and 1: try 0.85"
@@ -156,9 +162,22 @@ def _judged(
 ) -> Iterator[tuple[Tree, Document | Dropped]]:
     """Every file of every tree, in order, kept or dropped."""
     repeats = Repeats(config.near_duplicate)
-    listed = [(tree, file) for tree in trees for file in tree.files()]
+    listed = [(tree, file) for tree in trees for file in _ordered(tree, config)]
+    bytes_of: Counter[Tree] = Counter()
     for tree, file in track(listed, len(listed), "corpus: files read"):
-        yield tree, _judge(file, config.max_file_bytes, repeats)
+        if config.max_source_bytes is not None and bytes_of[tree] >= config.max_source_bytes:
+            yield tree, Dropped(file.name, OVER_SHARE.reason)
+            continue
+        item = _judge(file, config.max_file_bytes, repeats)
+        if isinstance(item, Document):
+            bytes_of[tree] += len(item.text.encode())
+        yield tree, item
+
+
+def _ordered(tree: Tree, config: CorpusConfig) -> Iterable[Found]:
+    if config.max_source_bytes is None:
+        return tree.files()
+    return sorted(tree.files(), key=lambda file: _mixed(file.name.encode(), config.seed))
 
 
 def _judge(file: Found, max_bytes: int, repeats: Repeats) -> Document | Dropped:
@@ -174,8 +193,13 @@ def _judge(file: Found, max_bytes: int, repeats: Repeats) -> Document | Dropped:
 
 def split_of(digest: bytes, seed: int, val_share: float) -> str:
     """The split of a document with this content digest; no other document matters."""
-    mixed = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + digest).digest()
-    return "val" if int.from_bytes(mixed[:8], "big") < val_share * 2**64 else "train"
+    return "val" if _mixed(digest, seed) < val_share * 2**64 else "train"
+
+
+def _mixed(content: bytes, seed: int) -> int:
+    """A number below 2**64 that depends on both and on nothing else."""
+    mixed = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + content).digest()
+    return int.from_bytes(mixed[:8], "big")
 
 
 def _line(item: Document | Dropped) -> bytes:
@@ -198,6 +222,7 @@ def _settings(config: CorpusConfig) -> dict[str, object]:
         "seed": config.seed,
         "val_share": config.val_share,
         "max_file_bytes": config.max_file_bytes,
+        "max_source_bytes": config.max_source_bytes,
         "near_duplicate": config.near_duplicate,
         "allowed_licences": list(config.allowed_licences),
         "named_sources": bool(config.roots),

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from training.batches import BlockStream
 from training.config import TrainConfig
 from training.gpt import GPT
+from training.optimizer import make_optimizer
 from training.processes import Place
-from training.starting import load_streams, make_model, make_optimizer, pick_dtype
+from training.starting import load_streams, make_model, pick_dtype
 
 DROPOUT = 2  # its random stream; batches.py has 0 and 1
 
@@ -60,8 +61,7 @@ class Learner:
     def take_step(self, step: int, rate: float) -> Step:
         """One optimizer step over ``accumulation`` passes of all processes together."""
         config, place = self.config, self.place
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizer.set_rate(rate)
         losses = [0.0] * config.accumulation
         mine = range(place.rank, config.accumulation, place.size)
         for number in mine:
@@ -74,7 +74,7 @@ class Learner:
         longest = config.grad_clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return Step(sum(place.sum(losses)) / len(losses), norm.item())
 
     @torch.no_grad()

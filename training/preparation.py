@@ -89,6 +89,13 @@ def _add_corpus(stages: Stages, common: argparse.ArgumentParser) -> None:
         help="drop larger files (%(default)s)",
     )
     corpus.add_argument(
+        "--max-source-bytes",
+        type=int,
+        metavar="BYTES",
+        help="take about this much from one source tree, then leave out the rest of its files "
+        "(default: no limit)",
+    )
+    corpus.add_argument(
         "--tokenizer",
         type=Path,
         metavar="FOLDER",
@@ -133,6 +140,7 @@ def run_corpus(arguments: argparse.Namespace) -> Mapping[str, object]:
         seed=arguments.seed,
         val_share=arguments.val_share,
         max_file_bytes=arguments.max_file_bytes,
+        max_source_bytes=arguments.max_source_bytes,
         near_duplicate=arguments.near_duplicate,
         allowed_licences=tuple(arguments.allowed_licences),
     )

@@ -1,4 +1,4 @@
-"""Settings in; what a run starts with out: its data, its model, its optimizer, its dtype.
+"""Settings in; what a run starts with out: its data, its model, its dtype.
 
 Knows nothing of steps.
 """
@@ -82,17 +82,6 @@ def make_model(config: TrainConfig, data_dir: Path) -> GPT:
             "encode the data with the model's tokenizer"
         )
     return model
-
-
-def make_optimizer(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; matrices and embeddings decay, biases and layer norms do not, as in nanoGPT."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
 
 
 def pick_dtype(name: str, device: str) -> torch.dtype:

@@ -88,7 +88,13 @@ class Trainer:
                 "--out"
             )
         self.learner.model.load_state_dict(model.state_dict())
-        self.learner.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.learner.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"the optimizer's state in {self.out_dir / LAST} does not fit optimizer="
+                f"{self.config.optimizer} ({error}): use the settings it was trained with"
+            ) from error
         self.progress = progress_of(state)
         self.changed = changed_settings(state.get("config", {}), self.config)
 

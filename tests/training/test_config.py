@@ -43,6 +43,7 @@ def test_settings_come_from_file_then_overrides(tmp_path: Path) -> None:
         ("n_layer=three", "n_layer is 'three', it must be <class 'int'>"),
         ("n_layer", "write it as name=value"),
         ("dtype=float16", "dtype is 'float16'"),
+        ("optimizer=sgd", "optimizer is 'sgd', it must be one of adamw, muon"),
         ("batch_size=0", "batch_size is 0"),
         ("max_steps=0", "one must be above 0"),
         ("warmup_share=1", "warmup_share is 1"),

@@ -131,6 +131,22 @@ def test_exact_copies_alone_go_at_similarity_one(tree: Path, tmp_path: Path) -> 
     assert "near-duplicate" not in report.dropped
 
 
+def test_no_source_gives_much_more_than_its_share(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            (tmp_path / name / f"{i}.py").write_text(f"{name}_{i} = {'x' * 80!r}\n")
+    roots = (tmp_path / "first", tmp_path / "second")
+    config = CorpusConfig(roots, val_share=0.3, max_source_bytes=1000, near_duplicate=1.0)
+
+    report = build_corpus(config, tmp_path / "out")
+    again = build_corpus(config, tmp_path / "again")
+
+    assert all(1000 <= source.bytes < 1200 for source in report.sources)
+    assert report.dropped == {"beyond its source's share": 40 - sum(report.files.values())}
+    assert again.sha256 == report.sha256
+
+
 def test_file_stays_on_its_side_when_others_go(tree: Path, tmp_path: Path) -> None:
     build_corpus(config_for(tree), tmp_path / "all")
     for i in range(20, 40):
@@ -182,6 +198,7 @@ def test_damaged_split_is_refused(tmp_path: Path) -> None:
         ("val_share", 0.0),
         ("val_share", 1.0),
         ("max_file_bytes", 0),
+        ("max_source_bytes", 0),
         ("near_duplicate", 0.2),
         ("seed", 2**63),
     ],

@@ -1,6 +1,7 @@
 """Training: it learns, stops on time, saves what it says and goes on where it stopped."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,47 @@ def test_resumed_run_goes_on_where_it_stopped(data_dir: Path, tmp_path: Path) ->
         assert weight.equal(first.learner.model.state_dict()[name])
     assert second.run().step == 60
     assert second.progress.best_val_loss < first.progress.best_val_loss
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resumed_run_has_the_weights_of_an_unbroken_one(
+    data_dir: Path, tmp_path: Path, optimizer: str
+) -> None:
+    steady = tiny(max_steps=6, optimizer=optimizer, min_learning_rate=1e-2, warmup_share=0.0)
+    whole = Trainer(steady, data_dir, tmp_path / "whole")
+    whole.run()
+    Trainer(replace(steady, max_steps=3), data_dir, tmp_path / "broken").run()
+    resumed = Trainer(steady, data_dir, tmp_path / "broken")
+    resumed.resume()
+    resumed.run()
+
+    for name, weight in resumed.learner.model.state_dict().items():
+        assert weight.equal(whole.learner.model.state_dict()[name])
+
+
+def test_muon_moves_the_blocks_matrices_and_adamw_the_rest(data_dir: Path, tmp_path: Path) -> None:
+    learner = Trainer(tiny(optimizer="muon"), data_dir, tmp_path).learner
+    muon, adamw = learner.optimizer.parts
+    names = {id(p): name for name, p in learner.model.named_parameters()}
+    of_muon, of_adamw = (
+        {names[id(p)] for group in part.param_groups for p in group["params"]}
+        for part in (muon, adamw)
+    )
+
+    assert of_muon == {
+        f"transformer.h.{layer}.{name}.weight"
+        for layer in (0, 1)
+        for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
+    assert of_muon | of_adamw == set(names.values())
+    assert not of_muon & of_adamw
+
+
+def test_resume_with_another_optimizer_is_refused(data_dir: Path, tmp_path: Path) -> None:
+    Trainer(tiny(max_steps=1, optimizer="muon"), data_dir, tmp_path).run()
+
+    with pytest.raises(CheckpointError, match=r"state of 2 optimizers, 1 are in use"):
+        Trainer(tiny(), data_dir, tmp_path).resume()
 
 
 def test_same_seed_trains_the_same_weights(data_dir: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_killed_run_resumes_as_if_nothing_had_happened(
 
 
 def test_two_processes_have_the_loss_of_one(data_dir: Path, tmp_path: Path) -> None:
-    settings = (*SETTINGS, "max_steps=6", "eval_every=3", "accumulation=4")
+    settings = (*SETTINGS, "max_steps=6", "eval_every=3", "accumulation=4", "optimizer=muon")
     one, two = tmp_path / "one", tmp_path / "two"
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
