@@ -56,6 +56,7 @@ class Engine:
         self.scheduler = Scheduler(
             self._slots, runner.num_candidates, options.max_waiting, options.prefill_chunk
         )
+        self.last_step = ""  # the kind of the step just run; "" when there was none
         self._num_steps = 0
         self._num_tokens = 0
 
@@ -87,6 +88,7 @@ class Engine:
     def step(self) -> list[Event]:
         """Run the next batch, if there is one, and return what it brought."""
         plan = self.scheduler.plan()
+        self.last_step = plan.kind if plan else ""
         if plan is None:
             return []
         try:
@@ -105,6 +107,8 @@ class Engine:
             "num_free_slots": self._slots.num_free,
             "num_running": len(self.scheduler.running),
             "num_waiting": len(self.scheduler.waiting),
+            "num_cached_tokens": sum(one.num_cached for one in self.scheduler.running),
+            "kv_cache_bytes": self._runner.cache_bytes,
             "num_steps": self._num_steps,
             "num_tokens": self._num_tokens,
         }

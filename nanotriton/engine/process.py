@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ import zmq
 from nanotriton.contract import Manifest
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Event, Failure
+from nanotriton.engine.meter import Meter
 from nanotriton.engine.protocol import (
     PROTOCOL_VERSION,
     Message,
@@ -34,7 +36,7 @@ from nanotriton.engine.protocol import (
 )
 from nanotriton.engine.request import Request, Settings
 from nanotriton.errors import NanotritonError, TokenizerError
-from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.ort import OrtRunner, slots_within
 from nanotriton.tokenizer import load_tokenizer
 
 IDLE_POLL_MS = 1000
@@ -45,6 +47,7 @@ class EngineServer:
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
+        self._meter = Meter()
         self._path = path
         self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a peer that is gone raises
@@ -61,12 +64,21 @@ class EngineServer:
     def run(self) -> None:
         """Step while there is work, sleep on the socket while there is none, until stdin ends."""
         while self._receive(0 if self._engine.has_work else IDLE_POLL_MS):
-            self._send(self._engine.step())
+            self._send(self._step())
 
     def close(self) -> None:
         """Take the socket away."""
         self._router.close()
         self._path.unlink(missing_ok=True)
+
+    def _step(self) -> list[Event]:
+        started = time.monotonic()
+        events = self._engine.step()
+        now = time.monotonic()
+        if self._engine.last_step:
+            running = [one.request.key for one in self._engine.scheduler.running]
+            self._meter.stepped(self._engine.last_step, now - started, running, events, now)
+        return events
 
     def _receive(self, timeout_ms: int) -> bool:
         """Handle every frame that has come; False when the parent is gone."""
@@ -86,12 +98,20 @@ class EngineServer:
             try:
                 settings = Settings.from_message(message["settings"])
                 self._engine.submit(Request(key, tuple(message["prompt"]), settings))
+                self._meter.submitted(key, len(message["prompt"]), time.monotonic())
             except NanotritonError as error:
+                self._meter.refused(error.status)
                 self._send([Failure(key, error)])
         elif message["op"] == "cancel":
-            self._send(self._engine.cancel(key))
+            events = self._engine.cancel(key)
+            self._meter.happened(events, time.monotonic())
+            self._send(events)
         elif message["op"] == "stats":
-            stats = {**self._engine.stats(), "protocol": PROTOCOL_VERSION, "pid": os.getpid()}
+            stats = self._engine.stats() | {
+                "protocol": PROTOCOL_VERSION,
+                "pid": os.getpid(),
+                "samples": self._meter.samples(),
+            }
             self._send_frame(peer, [{"op": "stats", "id": message["id"], "stats": stats}])
         else:
             unknown = NanotritonError(f"the engine knows no op {message['op']!r}")
@@ -110,6 +130,7 @@ class EngineServer:
             self._router.send_multipart([peer, pack(messages)], zmq.NOBLOCK)
         except zmq.ZMQError:
             self._engine.cancel_peer(peer)
+            self._meter.dropped(peer)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,6 +160,7 @@ def build_engine(args: argparse.Namespace) -> Engine:
     for name in ("max_slots", "threads"):
         if (value := getattr(args, name)) < 1:
             raise ValueError(f"{name} is {value}, the least is 1")
+    num_slots = args.max_slots
     manifest = Manifest.load(args.folder)
     tokenizer = load_tokenizer(args.folder)
     if tokenizer.num_tokens != manifest.vocab_size:
@@ -146,7 +168,9 @@ def build_engine(args: argparse.Namespace) -> Engine:
             f"{args.folder} holds a tokenizer of {tokenizer.num_tokens} tokens and a model of "
             f"{manifest.vocab_size}: export the model with the tokenizer it was trained with"
         )
-    runner = OrtRunner(args.folder, num_slots=args.max_slots, num_threads=args.threads)
+    if args.kv_cache_bytes is not None:
+        num_slots = min(num_slots, slots_within(args.kv_cache_bytes, manifest))
+    runner = OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads)
     options = EngineOptions(max_waiting=args.max_waiting, prefill_chunk=args.prefill_chunk)
     return Engine(runner, tokenizer, lambda: secrets.randbits(63), options)
 
@@ -158,6 +182,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--socket", type=Path, required=True, help="UNIX socket to listen on")
     parser.add_argument(
         "--max-slots", type=int, default=32, help="sequences that run at once, each with a KV slot"
+    )
+    parser.add_argument(
+        "--kv-cache-bytes",
+        type=int,
+        help="memory for the KV slots, which lowers their number; default: no limit but max-slots",
     )
     parser.add_argument(
         "--max-waiting", type=int, default=256, help="requests that may wait for a slot"

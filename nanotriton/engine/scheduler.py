@@ -25,6 +25,7 @@ class Plan:
     prompt's last samples nothing, and its one row of candidates is left unread.
     """
 
+    kind: str  # "prefill" or "decode"
     batch: Batch
     touched: list[Sequence]
     sampled: list[Sequence]
@@ -107,7 +108,7 @@ class Scheduler:
             rows=np.array([len(chunk) - 1], np.int64),
             full_logits=self._needs_all_logits(sampled),
         )
-        return Plan(batch, [sequence], sampled)
+        return Plan("prefill", batch, [sequence], sampled)
 
     def _plan_decode(self, sequences: list[Sequence]) -> Plan:
         by_slot = {one.slot: one for one in sequences if one.slot is not None}
@@ -124,7 +125,7 @@ class Scheduler:
             rows=np.array(order, np.int64) - first,
             full_logits=self._needs_all_logits(sampled),
         )
-        return Plan(batch, sampled, sampled)
+        return Plan("decode", batch, sampled, sampled)
 
     def _needs_all_logits(self, sampled: list[Sequence]) -> bool:
         return any(needs_all_logits(one.request.settings, self._num_candidates) for one in sampled)

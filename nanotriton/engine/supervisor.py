@@ -27,6 +27,7 @@ class EngineSupervisor:
     def __init__(self, arguments: Sequence[str], log: Callable[[str], None]) -> None:
         self._command = [sys.executable, "-m", "nanotriton.engine.process", *arguments]
         self._log = log
+        self.num_restarts = 0
         self._stopping = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
@@ -78,6 +79,7 @@ class EngineSupervisor:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                 try:
                     self._launch()
+                    self.num_restarts += 1
                     break
                 except (ServerError, OSError) as error:
                     self._log(f"{error}; the next try is in {pause_s:g} s")

@@ -49,12 +49,13 @@ class Candidates:
 
 
 class Runner(Protocol):
-    """A model with S KV slots of M positions, V tokens, and K candidates a row."""
+    """A model with S KV slots of M positions, V tokens, K candidates a row, and what S takes."""
 
     num_slots: int
     context: int
     vocab_size: int
     num_candidates: int
+    cache_bytes: int
 
     def run(self, batch: Batch) -> Candidates:
         """Append the batch's tokens to their slots and return the wanted rows' candidates.

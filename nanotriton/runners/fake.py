@@ -32,6 +32,7 @@ class FakeRunner:
 
     def __post_init__(self) -> None:
         self._slots = np.full((self.num_slots, self.context), -1, np.int64)
+        self.cache_bytes = self._slots.nbytes
 
     def run(self, batch: Batch) -> Candidates:
         """Append the tokens and answer with logits seeded by each row's prefix."""

@@ -86,6 +86,7 @@ class OrtRunner:
             ),
             np.float32,
         )  # (L, 2, S, H, M, D)
+        self.cache_bytes = self._cache.nbytes
         self._full_logits = np.empty(0, np.float32)
         self._bindings: OrderedDict[_Shape, _Binding] = OrderedDict()
 
@@ -168,6 +169,18 @@ class OrtRunner:
             self._bindings.clear()  # they point into the smaller buffer
             self._full_logits = np.empty(size, np.float32)
         return self._full_logits[:size].reshape(num_rows, self.vocab_size)
+
+
+def slots_within(cache_bytes: int, manifest: Manifest) -> int:
+    """KV slots that fit into so many bytes; raises RunnerError when not even one does."""
+    heads = manifest.num_layers * 2 * manifest.num_heads
+    slot_bytes = heads * (manifest.context + 1) * manifest.head_dim * np.dtype(np.float32).itemsize
+    if cache_bytes < slot_bytes:
+        raise RunnerError(
+            f"kv_cache_bytes is {cache_bytes}, one KV slot of this model takes {slot_bytes}: "
+            "give it at least that much"
+        )
+    return cache_bytes // slot_bytes
 
 
 def _open_session(folder: Path, manifest: Manifest, num_threads: int) -> ort.InferenceSession:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from nanotriton.contract import MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE, Manifest
-from nanotriton.engine.process import main
+from nanotriton.engine.process import build_engine, build_parser, main
 
 MODULE = [sys.executable, "-m", "nanotriton.engine.process"]
 
@@ -86,6 +86,26 @@ def test_limit_below_one_is_refused_in_one_line(engine_folder, tmp_path, capsys,
     assert main([str(engine_folder), "--socket", str(tmp_path / "s"), f"--{name}", "0"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"error": f"{name.replace('-', '_')} is 0, the least is 1"}
+
+
+@pytest.mark.usefixtures("_interrupts")
+def test_cache_that_holds_no_slot_is_refused_in_one_line(engine_folder, tmp_path, capsys):
+    words = [str(engine_folder), "--socket", str(tmp_path / "s"), "--kv-cache-bytes", "1000000"]
+    assert main(words) == 1
+    assert (
+        "kv_cache_bytes is 1000000, one KV slot of this model takes"
+        in (json.loads(capsys.readouterr().out)["error"])
+    )
+
+
+def test_cache_bytes_decide_how_many_slots_there_are(engine_folder):
+    words = [str(engine_folder), "--socket", "unused", "--threads", "1"]
+    one = build_engine(build_parser().parse_args([*words, "--max-slots", "1"])).stats()
+    budget = str(3 * one["kv_cache_bytes"] + 1)
+    three = build_engine(build_parser().parse_args([*words, "--kv-cache-bytes", budget])).stats()
+
+    assert three["num_slots"] == 3
+    assert three["kv_cache_bytes"] == 3 * one["kv_cache_bytes"]
 
 
 @pytest.mark.usefixtures("_interrupts")

@@ -7,6 +7,7 @@ Triton made.
 
 import json
 import os
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ from nanotriton.contract import (
 )
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, Failure, Usage, is_final
+from nanotriton.engine.exposition import Exposition
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.errors import InvalidRequest, NanotritonError
 
 READY_TIMEOUT_S = 120.0
-PARAMETERS = ("max_slots", "max_waiting", "prefill_chunk", "threads")
+METRICS_PERIOD_S = 1.0
+PARAMETERS = ("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads")
 
 
 class TritonPythonModel:
@@ -50,6 +53,10 @@ class TritonPythonModel:
         self._client = EngineClient(path)
         self._client.wait_ready(READY_TIMEOUT_S)
         self._watch = CancellationWatch()
+        self._exposition = Exposition(make_family, (("version", args["model_version"]),))
+        self._stopping = threading.Event()
+        self._metrics = threading.Thread(target=self._show_metrics, name="metrics", daemon=True)
+        self._metrics.start()
 
     def execute(self, requests: list[Any]) -> None:
         """Hand every request to the engine; each is answered when its last row is done."""
@@ -58,9 +65,25 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """End the engine."""
+        self._stopping.set()
+        self._metrics.join()
         self._watch.close()
         self._client.close()
         self._supervisor.stop()
+
+    def _show_metrics(self) -> None:
+        """Once a second: what the engine counted, on Triton's metrics page."""
+        while not self._stopping.wait(METRICS_PERIOD_S):
+            try:
+                self._exposition.update(self._client.stats(), self._supervisor.num_restarts)
+            except NanotritonError:
+                continue  # the engine is starting again; the page keeps what it showed
+
+
+def make_family(name: str, description: str, is_gauge: bool) -> Any:
+    """A family of Triton's metrics page."""
+    kind = pb_utils.MetricFamily.GAUGE if is_gauge else pb_utils.MetricFamily.COUNTER
+    return pb_utils.MetricFamily(name=name, description=description, kind=kind)
 
 
 class Answer:
