@@ -54,6 +54,10 @@ def _complete(arguments: argparse.Namespace) -> int:
         "top_k": arguments.top_k,
         "top_p": arguments.top_p,
         "min_p": arguments.min_p,
+        "repetition_penalty": arguments.repetition_penalty,
+        "frequency_penalty": arguments.frequency_penalty,
+        "presence_penalty": arguments.presence_penalty,
+        "logit_bias": arguments.logit_bias,
         "seed": arguments.seed,
         "stop": arguments.stop,
         "truncate": arguments.truncate,
@@ -130,6 +134,10 @@ def _add_complete_options(parser: argparse.ArgumentParser) -> None:
     add("--top-k", type=int, help="sample among the k likeliest tokens")
     add("--top-p", type=float, help="sample among the likeliest tokens of this total probability")
     add("--min-p", type=float, help="leave out tokens below this share of the likeliest one's")
+    add("--repetition-penalty", type=float, help="above 1: what was there becomes less likely")
+    add("--frequency-penalty", type=float, help="taken off for each time a token was written")
+    add("--presence-penalty", type=float, help="taken off once for a token that was written")
+    add("--logit-bias", metavar="JSON", help='added to logits by token id: {"50256": -100}')
     add("--seed", type=int, help="the same seed gives the same text")
     add("--stop", action="append", help="end before this text; may be given several times")
     add("--truncate", choices=["none", "left"], help="refuse a prompt too long, or cut its left")

@@ -26,6 +26,10 @@ class Settings(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    logit_bias: Mapping[int, float] | str | None
     seed: int | None
     stop: str | Sequence[str] | None
     truncate: Literal["none", "left"] | None

@@ -5,6 +5,7 @@ the settings are the server's to judge; only what the wire would spoil is refuse
 wraps an INT32 that is too large without a word). Knows nothing of gRPC or HTTP.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ SETTINGS = {
     "top_k": "INT32",
     "top_p": "FP32",
     "min_p": "FP32",
+    "repetition_penalty": "FP32",
+    "frequency_penalty": "FP32",
+    "presence_penalty": "FP32",
+    "logit_bias": "BYTES",
     "seed": "INT64",
     "stop": "BYTES",
     "truncate": "BYTES",
@@ -57,10 +62,18 @@ def request_tensors(prompt: str, settings: Mapping[str, object]) -> tuple[Tensor
     tensors = [Tensor("text_input", "BYTES", (_checked("prompt", "BYTES", prompt),))]
     for name, datatype in SETTINGS.items():
         is_list = name in _LISTS
-        if values := _values(settings.get(name), is_list=is_list):
+        value = _bias_text(settings.get(name)) if name == "logit_bias" else settings.get(name)
+        if values := _values(value, is_list=is_list):
             checked = tuple(_checked(name, datatype, value) for value in values)
             tensors.append(Tensor(name, datatype, checked, is_list))
     return tuple(tensors)
+
+
+def _bias_text(value: object) -> object:
+    """The JSON object that the server reads; text is taken as written."""
+    if not isinstance(value, Mapping):
+        return value
+    return json.dumps({str(key): _real("logit_bias", bias) for key, bias in value.items()})
 
 
 def _values(value: object, *, is_list: bool) -> tuple[object, ...]:

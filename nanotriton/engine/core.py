@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nanotriton.engine.events import Event, Failure, Key
 from nanotriton.engine.kv_slots import KVSlots
+from nanotriton.engine.penalties import changes_logits, penalized
 from nanotriton.engine.request import Request
 from nanotriton.engine.sampler import needs_all_logits, pick
 from nanotriton.engine.scheduler import Plan, Scheduler
@@ -126,6 +127,11 @@ class Engine:
                 f"token ids run from {min(prompt)} to {max(prompt)}, the vocabulary from 0 to "
                 f"{vocab_size - 1}: use this model's tokenizer"
             )
+        if outside := [token for token, _ in settings.logit_bias if not 0 <= token < vocab_size]:
+            raise InvalidRequest(
+                f"logit_bias names token {outside[0]}, the vocabulary runs from 0 to "
+                f"{vocab_size - 1}: use this model's token ids"
+            )
         if len(prompt) <= context:
             return request
         if settings.truncate == "left":
@@ -160,8 +166,13 @@ class Engine:
             num_candidates = candidates.logits.shape[1]
             for row, one in enumerate(settings):
                 if needs_all_logits(one, num_candidates):
-                    order = np.argsort(-candidates.full[row], kind="stable")
-                    sorted_logits = candidates.full[row, order][None]
+                    logits = candidates.full[row]
+                    if changes_logits(one):
+                        prompt = sampled[row].request.prompt
+                        written = sampled[row].tokens[len(prompt) :]
+                        logits = penalized(logits, one, prompt, written)
+                    order = np.argsort(-logits, kind="stable")
+                    sorted_logits = logits[order][None]
                     tokens[row] = order[pick(sorted_logits, [one], uniforms[row : row + 1])[0]]
         tokens[np.isnan(candidates.lse)] = -1
         return tokens

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanotriton.contract import SETTINGS
+from nanotriton.engine.bias import LogitBias, check_logit_bias, parse_logit_bias
 from nanotriton.errors import InvalidRequest
 
 MAX_STOPS = 16
@@ -27,6 +28,9 @@ RANGES: dict[str, tuple[float, float | None, str]] = {
     "temperature": (0, 100, "0 is greedy"),
     "top_k": (0, None, "0 considers every token"),
     "min_p": (0, 1, "0 is off"),
+    "repetition_penalty": (0.01, 10, "1 is off, above 1 repeats less"),
+    "frequency_penalty": (-2, 2, "0 is off, above 0 repeats less"),
+    "presence_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "seed": (0, None, "leave it out for a random one"),
 }
 
@@ -41,7 +45,9 @@ class Settings:
     """How to complete a prompt; raises InvalidRequest for a value outside its range.
 
     The defaults are greedy. `top_p` and `min_p` apply after the temperature, in the order top_k,
-    top_p, min_p. `truncate="left"` keeps the end of a prompt that is too long.
+    top_p, min_p. `logit_bias` holds pairs of a token id and what is added to its logit; it comes as
+    the JSON object that OpenAI's API has. `truncate="left"` keeps the end of a prompt that is too
+    long.
     """
 
     max_tokens: int = 64
@@ -49,6 +55,10 @@ class Settings:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: LogitBias = ()
     seed: int | None = None
     stop: tuple[str, ...] = ()
     truncate: str = "none"
@@ -66,6 +76,7 @@ class Settings:
                 f"top_p is {_show(self.top_p)}, allowed is above 0 and up to 1: "
                 "1 considers every token"
             )
+        check_logit_bias(self.logit_bias)
         if self.truncate not in TRUNCATE:
             raise InvalidRequest(f"truncate is {self.truncate!r}, allowed are 'none' and 'left'")
         if len(self.stop) > MAX_STOPS:
@@ -88,6 +99,8 @@ class Settings:
             rows = tensor if tensor.ndim == 2 else tensor.reshape(1, -1)
             if name == "stop":
                 values[name] = tuple(text for raw in rows[row] if (text := utf8(raw, name)))
+            elif name == "logit_bias":
+                values[name] = parse_logit_bias(utf8(rows[row, 0], name))
             elif tensor.dtype == np.object_:
                 values[name] = utf8(rows[row, 0], name)
             else:
@@ -97,7 +110,8 @@ class Settings:
     @classmethod
     def from_message(cls, values: Mapping[str, Any]) -> "Settings":
         """Rebuild settings that crossed the socket as a map."""
-        return cls(**{**values, "stop": tuple(values.get("stop", ()))})
+        biases = tuple((token, bias) for token, bias in values.get("logit_bias", ()))
+        return cls(**{**values, "stop": tuple(values.get("stop", ())), "logit_bias": biases})
 
     def to_message(self) -> dict[str, Any]:
         """Settings that differ from the defaults, as a map."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nanotriton.engine.penalties import changes_logits
 from nanotriton.engine.request import Settings
 
 
@@ -49,5 +50,7 @@ def pick(
 
 
 def needs_all_logits(settings: Settings, num_candidates: int) -> bool:
-    """Whether the K largest logits can't hold everything that may be drawn."""
+    """Whether the K largest logits can't hold everything that may be chosen."""
+    if changes_logits(settings):
+        return True
     return settings.temperature > 0 and not 0 < settings.top_k <= num_candidates

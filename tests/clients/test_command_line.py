@@ -59,6 +59,8 @@ def test_json_of_a_stream_is_a_line_per_chunk(
 
 def test_every_option_reaches_the_server(playback: Playback) -> None:
     sampling = "--max-tokens 5 --temperature 0 --top-k 3 --top-p 0.5 --min-p 0.25 --seed -7"
+    penalties = "--repetition-penalty 1.5 --frequency-penalty 1 --presence-penalty -1"
+    sampling += f' {penalties} --logit-bias {{"5":-1}}'
     others = "--stop a --stop b --truncate left --ignore-eos --timeout-s 9 --retries 0"
     main(["complete", *arguments(playback, "http", "--stream", *f"{sampling} {others}".split())])
     assert playback.requests == [
@@ -69,6 +71,10 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "top_k": 3,
             "top_p": 0.5,
             "min_p": 0.25,
+            "repetition_penalty": 1.5,
+            "frequency_penalty": 1.0,
+            "presence_penalty": -1.0,
+            "logit_bias": '{"5":-1}',
             "seed": -7,
             "stop": ["a", "b"],
             "truncate": "left",

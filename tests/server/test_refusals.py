@@ -43,6 +43,16 @@ REFUSALS: dict[str, tuple[dict[str, tuple[str, list[Any]]], list[str]]] = {
     "top_p above 1": ({"top_p": ("FP32", [1.5])}, ["top_p is 1.5", "above 0 and up to 1"]),
     "top_k negative": ({"top_k": ("INT32", [-1])}, ["top_k is -1", "at least 0"]),
     "min_p above 1": ({"min_p": ("FP32", [2.0])}, ["min_p is 2", "0 to 1"]),
+    "repetition_penalty 0": ({"repetition_penalty": ("FP32", [0.0])}, ["repetition_penalty is 0"]),
+    "logit_bias no JSON": ({"logit_bias": ("BYTES", [b"{"])}, ["logit_bias is '{'", "JSON object"]),
+    "logit_bias too large": (
+        {"logit_bias": ("BYTES", [b'{"7": 101}'])},
+        ["logit_bias of token 7 is 101", "-100 to 100"],
+    ),
+    "logit_bias of no token": (
+        {"logit_bias": ("BYTES", [b'{"99999": 1}'])},
+        ["logit_bias names token 99999", "vocabulary"],
+    ),
     "seed negative": ({"seed": ("INT64", [-1])}, ["seed is -1", "at least 0"]),
     "stop too long": ({"stop": ("BYTES", [b"x" * 300])}, ["300 bytes", "256"]),
     "too many stops": ({"stop": ("BYTES", [b"x"] * 17)}, ["17 strings", "16"]),
