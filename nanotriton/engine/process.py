@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgpack
 import zmq
 
 from nanotriton.contract import Manifest
@@ -32,6 +33,7 @@ from nanotriton.engine.protocol import (
     event_to_message,
     failure_message,
     pack,
+    remove_dead_sockets,
     unpack,
 )
 from nanotriton.engine.request import Request, Settings
@@ -40,6 +42,7 @@ from nanotriton.runners.ort import OrtRunner, slots_within
 from nanotriton.tokenizer import load_tokenizer
 
 IDLE_POLL_MS = 1000
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException)
 
 
 class EngineServer:
@@ -56,6 +59,7 @@ class EngineServer:
         # the requests that were admitted.
         self._router.setsockopt(zmq.SNDHWM, 0)
         path.unlink(missing_ok=True)
+        remove_dead_sockets(path.parent)
         self._router.bind(f"ipc://{path}")
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
@@ -88,8 +92,11 @@ class EngineServer:
         if self._router in ready:
             while self._router.poll(0):
                 peer, frame = self._router.recv_multipart()
-                for message in unpack(frame):
-                    self._handle(peer, message)
+                try:
+                    for message in unpack(frame):
+                        self._handle(peer, message)
+                except MALFORMED as error:  # a stranger's frame must not end what others wait for
+                    print(f"engine: a frame was ignored: {error!r}", file=sys.stderr, flush=True)
         return True
 
     def _handle(self, peer: bytes, message: Message) -> None:

@@ -6,13 +6,15 @@
                       {"op": "failure", "id", "status", "message"} · {"op": "stats", "id", "stats"}
 
 One frame holds a list of messages: the engine sends one frame a step to each peer. `id` is the
-peer's own number for a request. Knows nothing of sockets.
+peer's own number for a request. Knows the socket's place, and nothing of what is sent there when.
 """
 
 import hashlib
 import os
+import socket
 import stat
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from nanotriton.errors import NanotritonError, ServerError, from_status
 Message = dict[str, Any]
 
 PROTOCOL_VERSION = 1
+NEW_SOCKET_S = 10.0
 
 
 def pack(messages: Sequence[Message]) -> bytes:
@@ -88,6 +91,21 @@ def find_sockets(repository: Path) -> list[Path]:
     """Sockets of the engines that run this repository, the one started last at the end."""
     found = _socket_folder().glob(f"{_repository_key(repository)}-*.sock")
     return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def remove_dead_sockets(folder: Path) -> None:
+    """Take away what engines that were killed left: sockets that nobody listens on any more."""
+    for path in folder.glob("*.sock"):
+        try:
+            if time.time() - path.stat().st_mtime < NEW_SOCKET_S:
+                continue  # perhaps just bound, and about to listen
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1.0)
+                probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue  # gone already, or somebody's who is busy
 
 
 def _repository_key(repository: Path) -> str:

@@ -9,9 +9,11 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+import zmq
 
 from nanotriton.contract import MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE, Manifest
 from nanotriton.engine.process import build_engine, build_parser, main
+from nanotriton.engine.protocol import pack, unpack
 
 MODULE = [sys.executable, "-m", "nanotriton.engine.process"]
 
@@ -115,3 +117,32 @@ def test_tokenizer_that_does_not_fit_is_refused_in_one_line(other_tokenizer, tmp
         "holds a tokenizer of 4096 tokens and a model of 4097: export"
         in (json.loads(capsys.readouterr().out)["error"])
     )
+
+
+MALFORMED = {
+    "no msgpack": b"\xc1",
+    "cut short": pack([{"op": "stats", "id": 1}])[:-1],
+    "a number": b"\x07",
+    "no map": b"\x91\x07",
+    "no id": pack([{"op": "cancel"}]),
+    "no prompt": pack([{"op": "submit", "id": 1, "settings": {}}]),
+    "prompt of texts": pack([{"op": "submit", "id": 1, "settings": {}, "prompt": ["a"]}]),
+    "unknown setting": pack([{"op": "submit", "id": 1, "settings": {"x": 1}, "prompt": [1]}]),
+}
+
+
+def test_malformed_frames_are_ignored(engine_folder, tmp_path):
+    path = tmp_path / "s"
+    with running_process(engine_folder, path) as process, zmq.Context() as context:
+        with context.socket(zmq.DEALER) as stranger:
+            stranger.linger = 0
+            stranger.connect(f"ipc://{path}")
+            for frame in MALFORMED.values():
+                stranger.send(frame)
+            stranger.send(pack([{"op": "stats", "id": 9}]))
+            answers = []
+            while not answers or answers[-1]["op"] != "stats":
+                assert stranger.poll(10_000), process.poll()
+                answers += unpack(stranger.recv())
+        assert process.poll() is None
+    assert answers[-1]["stats"]["num_running"] == 0

@@ -1,4 +1,5 @@
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nanotriton.engine.protocol import (
     event_to_message,
     find_sockets,
     pack,
+    remove_dead_sockets,
     socket_path,
     unpack,
 )
@@ -88,3 +90,20 @@ def test_folder_that_others_can_open_is_refused():
     folder.chmod(0o755)
     with pytest.raises(ServerError, match="with mode 755, expected your own with mode 700: remove"):
         socket_path(Path("repository"), 1, 1)
+
+
+def test_sockets_without_a_listener_are_removed(tmp_path):
+    live, dead, new = (tmp_path / f"{name}.sock" for name in ("live", "dead", "new"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(live))
+        listening.listen()
+        for path in (dead, new):
+            with socket.socket(socket.AF_UNIX) as gone:
+                gone.bind(str(path))
+        for path in (live, dead):
+            os.utime(path, (0, 0))
+        remove_dead_sockets(tmp_path)
+
+    assert live.exists()
+    assert new.exists()  # perhaps about to listen
+    assert not dead.exists()
