@@ -27,7 +27,9 @@ class Settings(TypedDict, total=False):
     top_p: float | None
     min_p: float | None
     seed: int | None
+    suffix: str | None
     stop: str | Sequence[str] | None
+    stop_at: Literal["none", "line", "block", "function"] | None
     truncate: Literal["none", "left"] | None
     ignore_eos: bool | None
 

@@ -26,8 +26,10 @@ SETTINGS = {
     "min_p": "FP32",
     "seed": "INT64",
     "stop": "BYTES",
+    "stop_at": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
+    "suffix": "BYTES",
 }
 _LISTS = {"stop"}
 _INTEGER_BITS = {"INT32": 32, "INT64": 64}

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanotriton.contract import SETTINGS
+from nanotriton.contract import SETTINGS, SUFFIX
+from nanotriton.engine.stops import STOP_AT
 from nanotriton.errors import InvalidRequest
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 TRUNCATE = ("none", "left")
+CHOICES = {"stop_at": STOP_AT, "truncate": TRUNCATE}
 
 # name -> (least, most or None, what the value means); both ends are allowed.
 RANGES: dict[str, tuple[float, float | None, str]] = {
@@ -41,7 +43,8 @@ class Settings:
     """How to complete a prompt; raises InvalidRequest for a value outside its range.
 
     The defaults are greedy. `top_p` and `min_p` apply after the temperature, in the order top_k,
-    top_p, min_p. `truncate="left"` keeps the end of a prompt that is too long.
+    top_p, min_p. `stop_at` ends the text with its line, block or function (see `blocks`), and
+    `truncate="left"` keeps the end of a prompt that is too long.
     """
 
     max_tokens: int = 64
@@ -51,6 +54,7 @@ class Settings:
     min_p: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    stop_at: str = "none"
     truncate: str = "none"
     ignore_eos: bool = False
 
@@ -66,8 +70,10 @@ class Settings:
                 f"top_p is {_show(self.top_p)}, allowed is above 0 and up to 1: "
                 "1 considers every token"
             )
-        if self.truncate not in TRUNCATE:
-            raise InvalidRequest(f"truncate is {self.truncate!r}, allowed are 'none' and 'left'")
+        for name, choices in CHOICES.items():
+            if (choice := getattr(self, name)) not in choices:
+                allowed = ", ".join(map(repr, choices[:-1])) + f" and {choices[-1]!r}"
+                raise InvalidRequest(f"{name} is {choice!r:.64}, allowed are {allowed}")
         if len(self.stop) > MAX_STOPS:
             raise InvalidRequest(
                 f"stop has {len(self.stop)} strings, at most {MAX_STOPS} are allowed: send fewer"
@@ -126,7 +132,7 @@ def refuse_unknown(parameters: str) -> None:
     unknown = [name for name in json.loads(parameters or "{}") if not TRITON_PARAMETERS.match(name)]
     if unknown:
         raise InvalidRequest(
-            f"there is no setting {unknown[0]!r}: allowed are {', '.join(SETTINGS)}"
+            f"there is no setting {unknown[0]!r}: allowed are {', '.join((*SETTINGS, SUFFIX))}"
         )
 
 

@@ -59,7 +59,8 @@ def test_json_of_a_stream_is_a_line_per_chunk(
 
 def test_every_option_reaches_the_server(playback: Playback) -> None:
     sampling = "--max-tokens 5 --temperature 0 --top-k 3 --top-p 0.5 --min-p 0.25 --seed -7"
-    others = "--stop a --stop b --truncate left --ignore-eos --timeout-s 9 --retries 0"
+    others = "--stop a --stop b --stop-at block --truncate left --ignore-eos --suffix z"
+    others += " --timeout-s 9 --retries 0"
     main(["complete", *arguments(playback, "http", "--stream", *f"{sampling} {others}".split())])
     assert playback.requests == [
         {
@@ -71,8 +72,10 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "min_p": 0.25,
             "seed": -7,
             "stop": ["a", "b"],
+            "stop_at": "block",
             "truncate": "left",
             "ignore_eos": True,
+            "suffix": "z",
             "stream": True,
         }
     ]
