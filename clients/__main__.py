@@ -14,6 +14,7 @@ from clients.messages import Chunk, Completion, Settings
 _EXAMPLES = """examples:
   python -m clients complete "def fib(n):" --stream --max-tokens 64 --temperature 0.2
   python -m clients complete - --stop $'\\n\\n' < prompt.py
+  python -m clients complete "def area(r):" --suffix $'\\n    return a\\n' --stop-at block
   python -m clients complete "def fib(n):" --protocol http --url localhost:8000 --json
 """
 EXIT_FAILED = 1
@@ -59,7 +60,9 @@ def _complete(arguments: argparse.Namespace) -> int:
         "presence_penalty": arguments.presence_penalty,
         "logit_bias": arguments.logit_bias,
         "seed": arguments.seed,
+        "suffix": arguments.suffix,
         "stop": arguments.stop,
+        "stop_at": arguments.stop_at,
         "truncate": arguments.truncate,
         "ignore_eos": arguments.ignore_eos,
     }
@@ -123,6 +126,7 @@ def _add_server_options(parser: argparse.ArgumentParser, timeout_s: float) -> No
 def _add_complete_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", help="the text to go on from; - reads it from stdin")
+    add("--suffix", help="the text after the cursor: fill in what is missing between the two")
     add("--stream", action="store_true", help="show the text as it is generated")
     add("--json", action="store_true", help="one JSON object, with --stream one line per chunk")
     _add_server_options(parser, timeout_s=60.0)
@@ -140,6 +144,8 @@ def _add_complete_options(parser: argparse.ArgumentParser) -> None:
     add("--logit-bias", metavar="JSON", help='added to logits by token id: {"50256": -100}')
     add("--seed", type=int, help="the same seed gives the same text")
     add("--stop", action="append", help="end before this text; may be given several times")
+    units = ["none", "line", "block", "function"]
+    add("--stop-at", choices=units, help="end with the line, block or function at the cursor")
     add("--truncate", choices=["none", "left"], help="refuse a prompt too long, or cut its left")
     add("--ignore-eos", action="store_true", default=None, help="go on after the end of text")
 

@@ -31,7 +31,9 @@ class Settings(TypedDict, total=False):
     presence_penalty: float | None
     logit_bias: Mapping[int, float] | str | None
     seed: int | None
+    suffix: str | None
     stop: str | Sequence[str] | None
+    stop_at: Literal["none", "line", "block", "function"] | None
     truncate: Literal["none", "left"] | None
     ignore_eos: bool | None
 

@@ -31,8 +31,10 @@ SETTINGS = {
     "logit_bias": "BYTES",
     "seed": "INT64",
     "stop": "BYTES",
+    "stop_at": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
+    "suffix": "BYTES",
 }
 _LISTS = {"stop"}
 _INTEGER_BITS = {"INT32": 32, "INT64": 64}

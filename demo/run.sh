@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make run`: serve the model repository, stream one completion, say how to send the next, and go
-# on serving until Ctrl-C. REPOSITORY, HTTP_PORT, GRPC_PORT and METRICS_PORT may be set.
+# `make run`: serve the model repository, stream one completion, fill in a middle if the model can,
+# say how to send the next, and go on serving until Ctrl-C. REPOSITORY, HTTP_PORT, GRPC_PORT and METRICS_PORT may be set.
 set -eu
 repository=${REPOSITORY:-model_repository}
 http_port=${HTTP_PORT:-8000}
@@ -22,6 +22,17 @@ done
 printf '\n%s' "$prompt"
 python -m clients complete "$prompt" --stream --max-tokens 48 --temperature 0.4 --seed 1 \
     --url "localhost:$grpc_port"
+
+# Fill in the middle: refused by name, and so left out here, by a model that wasn't trained for it.
+before='def mean(values):
+    total = '
+after='
+    return total / len(values)
+'
+if middle=$(python -m clients complete "$before" --suffix "$after" --stop-at line --max-tokens 24 \
+    --url "localhost:$grpc_port" 2>/dev/null); then
+    printf '\n\nFilled in, between the marks:\n\n%s>>>%s<<<%s' "$before" "$middle" "$after"
+fi
 cat <<MESSAGE
 
 

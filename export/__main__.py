@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.artifact import check_files, quantize_artifact, write_artifact
-from export.checkpoint import Checkpoint, load_checkpoint
+from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.comparison import TOLERANCES, Report
 from export.parity import default_text, measure_parity
 from export.repository import publish
@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     graph = stages.add_parser("graph", help="write the float32 ONNX model of a checkpoint")
     _add_checkpoint(graph)
+    _add_infill(graph)
     graph.add_argument(
         "--out", type=Path, required=True, metavar="WORK", help="working folder to write"
     )
@@ -103,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     everything = stages.add_parser("all", help="all stages in order")
     _add_checkpoint(everything)
+    _add_infill(everything)
     everything.add_argument(
         "--precision", choices=tuple(TOLERANCES), default="fp32", help="default: fp32"
     )
@@ -121,6 +123,16 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_NAME",
         help="ranks file, meta.pkl, vocab.json, tokenizer.json, a folder with one of them, or an "
         "encoding such as gpt2 (default: the one beside the checkpoint)",
+    )
+
+
+def _add_infill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--infill",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the model fills in the middle (default, auto: if its tokenizer has the "
+        "<|fim_...|> tokens and it is not known to be trained with fim_rate 0)",
     )
 
 
@@ -180,6 +192,7 @@ def describe_stage(options: argparse.Namespace) -> None:
         "tied": checkpoint.tied,
         "num_parameters": checkpoint.num_parameters,
         "end_of_text": checkpoint.vocabulary.tokenizer.end_of_text,
+        "infill": checkpoint.infill,
         "sha256": checkpoint.sha256,
         "tokenizer_sha256": checkpoint.vocabulary.sha256,
     }
@@ -189,6 +202,7 @@ def describe_stage(options: argparse.Namespace) -> None:
 def graph_stage(options: argparse.Namespace) -> None:
     """Write the float32 artifact."""
     checkpoint = load_checkpoint(options.checkpoint, options.tokenizer)
+    checkpoint = choose_infill(checkpoint, options.infill)
     _write_graph(checkpoint, options.out, options.command_line)
     print(options.out)
 
@@ -218,6 +232,7 @@ def all_stages(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="nanotriton-export-") as temporary:
         work = Path(temporary)
         checkpoint = load_checkpoint(options.checkpoint, options.tokenizer)
+        checkpoint = choose_infill(checkpoint, options.infill)
         config = checkpoint.config
         _log(
             f"checkpoint: {checkpoint.num_parameters:,} parameters, {config.num_layers} layers, "

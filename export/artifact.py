@@ -60,6 +60,7 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
         versions={name: importlib.metadata.version(name) for name in PACKAGES},
         created_by=command,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        infill=checkpoint.infill,
         opset=OPSET,
     ).save(folder)
 

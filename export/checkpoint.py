@@ -25,6 +25,7 @@ from export.huggingface import read_huggingface
 from export.nanogpt import read_nanogpt
 from export.vocabulary import Vocabulary, find_vocabulary
 from nanotriton.errors import CheckpointError, TokenizerError
+from nanotriton.infill import Markers, has_markers
 
 PADDING = 1024  # vocabularies are padded to a multiple of 64 or 128, of 1024 at the most
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
@@ -33,12 +34,17 @@ MAX_NAMES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A validated model; linears are (in, out), `lm_head.weight` is there only when untied."""
+    """A validated model; linears are (in, out), `lm_head.weight` is there only when untied.
+
+    `infill` says whether it fills in the middle: its tokenizer has the three tokens for it, and
+    its files do not say that it was trained without them (fim_rate 0).
+    """
 
     config: Config
     weights: Mapping[str, NDArray[np.float32]]
     vocabulary: Vocabulary
     sha256: str
+    infill: bool
 
     @property
     def tied(self) -> bool:
@@ -69,7 +75,21 @@ def load_checkpoint(path: Path, tokenizer: str | None = None) -> Checkpoint:
             weights[name] = weights[name][:num_tokens]
     if raw.out_first:
         weights = {name: w.T if is_linear(name) else w for name, w in weights.items()}
-    return Checkpoint(replace(raw.config, vocab_size=num_tokens), weights, vocabulary, raw.sha256)
+    infill = raw.fim_rate != 0 and has_markers(vocabulary.tokenizer.special_tokens)
+    config = replace(raw.config, vocab_size=num_tokens)
+    return Checkpoint(config, weights, vocabulary, raw.sha256, infill)
+
+
+def choose_infill(checkpoint: Checkpoint, choice: str) -> Checkpoint:
+    """Overrule what the files say of infill by "yes" or "no"; "auto" leaves it.
+
+    Raises TokenizerError for a "yes" without the tokens.
+    """
+    if choice == "auto":
+        return checkpoint
+    if choice == "yes":
+        Markers.of(checkpoint.vocabulary.tokenizer.special_tokens)
+    return replace(checkpoint, infill=choice == "yes")
 
 
 def _unify_names(raw: RawCheckpoint) -> dict[str, NDArray[np.float32]]:

@@ -40,17 +40,23 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 def read_huggingface(folder: Path) -> RawCheckpoint:
     """Read a GPT-2 folder as `save_pretrained` writes it; raises CheckpointError."""
-    config = _config(folder / CONFIG_FILE)
+    values = _read_json(folder / CONFIG_FILE)
+    config = _config(folder / CONFIG_FILE, values)
     weights: dict[str, Array] = {}
     digest = hashlib.sha256(sha256_file(folder / CONFIG_FILE).encode())
     for path in _weight_files(folder):
         weights |= _read_safetensors(path)
         digest.update(sha256_file(path).encode())
-    return RawCheckpoint(config, weights, out_first=False, sha256=digest.hexdigest())
+    return RawCheckpoint(
+        config,
+        weights,
+        out_first=False,
+        sha256=digest.hexdigest(),
+        fim_rate=values.get("fim_rate"),  # our own `training release` writes it
+    )
 
 
-def _config(path: Path) -> Config:
-    values = _read_json(path)
+def _config(path: Path, values: dict[str, Any]) -> Config:
     kind = values.get("model_type")
     if kind != "gpt2":
         raise CheckpointError(

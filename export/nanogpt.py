@@ -35,6 +35,7 @@ def read_nanogpt(path: Path) -> RawCheckpoint:
             f"{path} holds no 'model' and 'model_args', so it is no nanoGPT checkpoint: give a "
             "ckpt.pt of nanoGPT's train.py or a GPT-2 folder"
         )
+    settings = content.get("config")  # the trainer's; nanoGPT's own know no fim_rate
     return RawCheckpoint(
         config=_config(path, model_args),
         weights={
@@ -43,6 +44,7 @@ def read_nanogpt(path: Path) -> RawCheckpoint:
         },
         out_first=True,
         sha256=sha256_file(path),
+        fim_rate=settings.get("fim_rate") if isinstance(settings, dict) else None,
     )
 
 

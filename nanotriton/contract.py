@@ -29,6 +29,7 @@ RANKS_FILE = "tokenizer.tiktoken"
 
 # Tensors of the doors (completion, completion_stream) that people use.
 TEXT_INPUT = "text_input"
+SUFFIX = "suffix"  # optional: the text after the cursor
 TEXT_OUTPUT = "text_output"
 FINISH_REASON = "finish_reason"
 PROMPT_TOKENS = "prompt_tokens"
@@ -55,6 +56,7 @@ SETTINGS = {
     "logit_bias": "BYTES",
     "seed": "INT64",
     "stop": "BYTES",
+    "stop_at": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
 }
@@ -86,7 +88,9 @@ class Manifest:
     """What one exported version is; written by export, checked by whoever loads it.
 
     `vocab_size` is the graph's V: padding of the checkpoint's vocabulary is cut off by export, so
-    it equals the tokenizer's number of tokens. `files` maps each file's name to its SHA-256.
+    it equals the tokenizer's number of tokens. `infill` says whether the model was trained to fill
+    in the middle, and so whether a request may have a suffix; a manifest that doesn't say it is of
+    a model that may not. `files` maps each file's name to its SHA-256.
     """
 
     precision: str
@@ -106,6 +110,7 @@ class Manifest:
     versions: dict[str, str]
     created_by: str
     created_at: str
+    infill: bool = False
     runner: str = "ort"
     opset: int = 20
     kv_dtype: str = "float32"

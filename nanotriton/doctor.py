@@ -22,6 +22,7 @@ from nanotriton.contract import (
     versions_of,
 )
 from nanotriton.errors import NanotritonError
+from nanotriton.infill import Markers
 from nanotriton.installation import find_installation
 from nanotriton.prompt import encode_prompt
 from nanotriton.runners.ort import ORT_ERRORS
@@ -58,7 +59,8 @@ def _checks(repository: Path) -> Iterator[Finding]:
         return
     shape = f"{manifest.num_layers} layers, {manifest.num_heads} heads of {manifest.head_dim}"
     words = f"{manifest.precision}, {shape}, vocabulary {manifest.vocab_size}"
-    yield Finding("manifest", f"version {folder.name}: {words}, context {manifest.context}", True)
+    words += f", context {manifest.context}, {'with' if manifest.infill else 'no'} infill"
+    yield Finding("manifest", f"version {folder.name}: {words}", True)
     yield _look("files", lambda: _check_files(folder, manifest))
     yield _look("tokenizer", lambda: _check_tokenizer(folder, manifest))
     yield _look("runtime", lambda: _check_runtime(folder))
@@ -115,6 +117,8 @@ def _check_tokenizer(folder: Path, manifest: Manifest) -> str:
             f"the tokenizer has {tokenizer.num_tokens} tokens, the model's vocabulary is "
             f"{manifest.vocab_size}: export the model with the tokenizer it was trained with"
         )
+    if manifest.infill:
+        Markers.of(tokenizer.special_tokens)  # raises with the mend
     ids = encode_prompt(manifest.canary_prompt, tokenizer, manifest.context, 1, "none")
     return f"{tokenizer.num_tokens} tokens; {manifest.canary_prompt!r} is {len(ids)} of them"
 

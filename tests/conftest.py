@@ -1,11 +1,15 @@
 """Fixtures that several rooms share: the demo model exported, and real servers running it."""
 
+import dataclasses
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from running import RunningServer, export_demo, start_server
+
+from nanotriton.contract import Manifest, newest_version
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,33 @@ def server(
     running = start_server(demo_repository, tmp_path_factory.mktemp("server") / "log")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def serve_as(
+    request: pytest.FixtureRequest, demo_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[bool], RunningServer]]:
+    """Servers whose manifest says that the model fills in the middle, or that it does not.
+
+    Whatever the demo model was trained for: it has the tokens, and its text is not judged here.
+    """
+    manifest = Manifest.load(newest_version(demo_repository))
+    other: list[RunningServer] = []
+
+    def serve(infill: bool) -> RunningServer:
+        if infill is manifest.infill:
+            running: RunningServer = request.getfixturevalue("server")
+            return running
+        if not other:
+            folder = tmp_path_factory.mktemp("infill")
+            repository = Path(shutil.copytree(demo_repository, folder / "repository"))
+            dataclasses.replace(manifest, infill=infill).save(newest_version(repository))
+            other.append(start_server(repository, folder / "log"))
+        return other[0]
+
+    yield serve
+    for running in other:
+        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,13 @@ def append(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b" ")
 
 
+def drop_markers(repository: Path) -> None:
+    """A model said to fill in the middle, and a tokenizer of as many ids without a mark."""
+    edit_manifest(repository, infill=True)
+    path = repository / "gpt/1/tokenizer.json"
+    path.write_text(path.read_text().replace("<|fim_middle|>", "<|other|>"))
+
+
 BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no version": (
         lambda it: shutil.rmtree(it / "gpt/1"),
@@ -53,6 +60,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "tokenizer",
         "4096 tokens, the model's vocabulary is 50257",
     ),
+    "infill without its tokens": (drop_markers, "tokenizer", "<|fim_middle|>"),
     "model folder gone": (
         lambda it: shutil.rmtree(it / "completion"),
         "repository",

@@ -17,7 +17,8 @@ ROOMS = (
 BASIS = ("nanotriton.contract", "nanotriton.errors")
 ENGINE = (
     *BASIS,
-    *("nanotriton.tokenizer", "nanotriton.prompt", "nanotriton.runners.base", "nanotriton.engine"),
+    *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.prompt"),
+    *("nanotriton.runners.base", "nanotriton.engine"),
 )
 # What of ours a file may import; the first pattern that fits its path decides.
 OURS = {
@@ -25,12 +26,16 @@ OURS = {
     "nanotriton/errors.py": (),
     "nanotriton/contract.py": ("nanotriton.errors",),
     "nanotriton/tokenizer.py": BASIS,
-    "nanotriton/prompt.py": (*BASIS, "nanotriton.tokenizer"),
+    "nanotriton/infill.py": ("nanotriton.errors",),
+    "nanotriton/prompt.py": (*BASIS, "nanotriton.tokenizer", "nanotriton.infill"),
     "nanotriton/runners/*": (*BASIS, "nanotriton.runners"),
     "nanotriton/engine/process.py": (*ENGINE, "nanotriton.runners"),
     "nanotriton/engine/*": ENGINE,
     "nanotriton/*": ("nanotriton",),
-    "export/*": (*BASIS, "nanotriton.tokenizer", "nanotriton.runners", "export"),
+    "export/*": (
+        *BASIS,
+        *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners", "export"),
+    ),
     "training/*": ("training",),
     "clients/*": ("clients",),
     "gateway/*": ("gateway", "clients", "nanotriton.errors"),

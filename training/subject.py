@@ -53,7 +53,7 @@ def load_subject(checkpoint: Path, data_dir: Path) -> Subject:
     is_folder = checkpoint.is_dir()
     if is_folder:
         model = _load_folder(checkpoint)
-        fim_rate = _rate_of_card(checkpoint / CARD)
+        fim_rate = _rate_of_folder(checkpoint)
     else:
         state = load_checkpoint(checkpoint)
         model = model_from(state)
@@ -75,8 +75,12 @@ def _load_folder(folder: Path) -> GPT:
     return load_pretrained(folder, config["n_positions"], dropout=0.0)
 
 
-def _rate_of_card(card: Path) -> float:
-    """The card's training command names ``fim_rate`` where it was not 0."""
+def _rate_of_folder(folder: Path) -> float:
+    """From config.json; where that has none, the card's training command names it if not 0."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if "fim_rate" in config:
+        return float(config["fim_rate"])
+    card = folder / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     named = re.search(r"--set fim_rate=([0-9.]+)", text)
     return float(named[1]) if named else 0.0

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanotriton.contract import SETTINGS
+from nanotriton.contract import SETTINGS, SUFFIX
 from nanotriton.engine.bias import LogitBias, check_logit_bias, parse_logit_bias
+from nanotriton.engine.stops import STOP_AT
 from nanotriton.errors import InvalidRequest
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 TRUNCATE = ("none", "left")
+CHOICES = {"stop_at": STOP_AT, "truncate": TRUNCATE}
 
 # name -> (least, most or None, what the value means); both ends are allowed.
 RANGES: dict[str, tuple[float, float | None, str]] = {
@@ -46,8 +48,8 @@ class Settings:
 
     The defaults are greedy. `top_p` and `min_p` apply after the temperature, in the order top_k,
     top_p, min_p. `logit_bias` holds pairs of a token id and what is added to its logit; it comes as
-    the JSON object that OpenAI's API has. `truncate="left"` keeps the end of a prompt that is too
-    long.
+    the JSON object that OpenAI's API has. `stop_at` ends the text with its line, block or function
+    (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long.
     """
 
     max_tokens: int = 64
@@ -61,6 +63,7 @@ class Settings:
     logit_bias: LogitBias = ()
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    stop_at: str = "none"
     truncate: str = "none"
     ignore_eos: bool = False
 
@@ -77,8 +80,10 @@ class Settings:
                 "1 considers every token"
             )
         check_logit_bias(self.logit_bias)
-        if self.truncate not in TRUNCATE:
-            raise InvalidRequest(f"truncate is {self.truncate!r}, allowed are 'none' and 'left'")
+        for name, choices in CHOICES.items():
+            if (choice := getattr(self, name)) not in choices:
+                allowed = ", ".join(map(repr, choices[:-1])) + f" and {choices[-1]!r}"
+                raise InvalidRequest(f"{name} is {choice!r:.64}, allowed are {allowed}")
         if len(self.stop) > MAX_STOPS:
             raise InvalidRequest(
                 f"stop has {len(self.stop)} strings, at most {MAX_STOPS} are allowed: send fewer"
@@ -140,7 +145,7 @@ def refuse_unknown(parameters: str) -> None:
     unknown = [name for name in json.loads(parameters or "{}") if not TRITON_PARAMETERS.match(name)]
     if unknown:
         raise InvalidRequest(
-            f"there is no setting {unknown[0]!r}: allowed are {', '.join(SETTINGS)}"
+            f"there is no setting {unknown[0]!r}: allowed are {', '.join((*SETTINGS, SUFFIX))}"
         )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from nanotriton.engine.events import TokenEvent, Usage
 from nanotriton.engine.request import Request
-from nanotriton.engine.stops import StopMatcher
+from nanotriton.engine.stops import TextEnd
+from nanotriton.infill import before_cursor
 from nanotriton.tokenizer import TextDecoder, Tokenizer
 
 
@@ -22,9 +23,14 @@ class Sequence:
         self.num_cached = 0
         self.finish_reason: str | None = None
         self._context = context
-        self._end_of_text = None if request.settings.ignore_eos else tokenizer.end_of_text
+        # A special token has no text; whatever follows it is no part of this completion.
+        ends = () if request.settings.ignore_eos else tokenizer.special_tokens.values()
+        self._ends = frozenset(ends)
         self._decoder = TextDecoder(tokenizer.table)
-        self._stops = StopMatcher(request.settings.stop)
+        stop_at, before = request.settings.stop_at, ""
+        if stop_at != "none":
+            before = tokenizer.decode(before_cursor(request.prompt, tokenizer.special_tokens))
+        self._stops = TextEnd(request.settings.stop, stop_at, before)
         self._random = np.random.default_rng(seed) if request.settings.temperature > 0 else None
         self._text_bytes = 0
 
@@ -45,7 +51,7 @@ class Sequence:
     def accept(self, token: int) -> TokenEvent:
         """Append a picked token; sets `finish_reason` when it was the last."""
         self.tokens.append(token)
-        if token == self._end_of_text:
+        if token in self._ends:
             return self._finish((token,), "", "stop")
         text = self._stops.push(self._decoder.push((token,)))
         if self._stops.stopped:

@@ -1,9 +1,43 @@
-"""Where a completion's text ends: stop strings, matched across tokens, that never leak.
+"""Where a completion's text ends: stop strings, matched across tokens, and the end of its unit.
 
 Comes in: pieces of text. Goes out: the part that may be shown. Knows nothing of tokens.
 """
 
 from collections.abc import Sequence
+
+from nanotriton.engine.blocks import UNITS, BlockMatcher
+
+STOP_AT = ("none", "line", *UNITS)
+NEWLINES = ("\n", "\r")
+
+
+class TextEnd:
+    """All that may end a text: the first of its stop strings or of its line, block or function.
+
+    Used as StopMatcher is. `before` is the text before the cursor, which tells the block.
+    """
+
+    def __init__(self, stops: Sequence[str], stop_at: str = "none", before: str = "") -> None:
+        self._strings = StopMatcher(stops)
+        self._unit: StopMatcher | BlockMatcher = StopMatcher(NEWLINES if stop_at == "line" else ())
+        if stop_at in UNITS:
+            self._unit = BlockMatcher(before, stop_at)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the end came."""
+        return self._strings.stopped or self._unit.stopped
+
+    def push(self, text: str) -> str:
+        """Take new text, return what may be shown now."""
+        shown = self._unit.push(self._strings.push(text))
+        return shown + self._unit.flush() if self._strings.stopped else shown
+
+    def flush(self) -> str:
+        """Return what was held back, at the end of a completion that nothing here ended."""
+        if self.stopped:
+            return ""
+        return self._unit.push(self._strings.flush()) + self._unit.flush()
 
 
 class StopMatcher:

@@ -67,7 +67,7 @@ def test_settings_that_are_none_are_not_sent(driver: Driver) -> None:
 
 
 def test_settings_are_those_of_the_contract() -> None:
-    assert SETTINGS == contract.SETTINGS
+    assert SETTINGS == {**contract.SETTINGS, contract.SUFFIX: "BYTES"}
 
 
 OUTPUTS = [

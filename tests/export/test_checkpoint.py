@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from export.checkpoint import load_checkpoint
+from export.checkpoint import choose_infill, load_checkpoint
 from nanotriton.errors import CheckpointError, NanotritonError, TokenizerError
 
 NUM_TOKENS = 283
@@ -225,3 +225,58 @@ def test_unknown_nanogpt_activation_is_refused(nanogpt):
     path = nanogpt(lambda content: content["model_args"].update(activation="relu"))
     with pytest.raises(CheckpointError, match="the activation 'relu'"):
         load_checkpoint(path)
+
+
+FIM_TOKENS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+
+
+def write_sidecar(folder: Path, *names: str) -> None:
+    """A tokenizer.json beside the ranks that has these special tokens."""
+    special = {name: NUM_TOKENS - 1 + i for i, name in enumerate(("<|endoftext|>", *names))}
+    spec = {"kind": "tiktoken", "pattern": ".|\n", "special_tokens": special}
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "infill"),
+    [
+        (FIM_TOKENS, {"fim_rate": 0.5}, True),
+        (FIM_TOKENS, {"fim_rate": 0.0}, False),
+        (FIM_TOKENS, {"batch_size": 8}, True),
+        (FIM_TOKENS[:2], {"fim_rate": 0.5}, False),
+        ((), {}, False),
+    ],
+    ids=["trained", "not trained", "not said", "a token missing", "no tokens"],
+)
+def test_nanogpt_checkpoint_says_whether_it_fills_in(nanogpt, names, config, infill):
+    path = nanogpt(lambda content: content.update(config=config))
+    write_sidecar(path.parent, *names)
+    assert load_checkpoint(path).infill is infill
+
+
+@pytest.mark.parametrize(("rate", "infill"), [(0.5, True), (0.0, False), (None, True)], ids=str)
+def test_folder_says_whether_it_fills_in(huggingface, edit_json, rate, infill):
+    folder = huggingface()
+    edit_json(folder / "config.json", fim_rate=rate)
+    write_sidecar(folder, *FIM_TOKENS)
+    assert load_checkpoint(folder).infill is infill
+
+
+@pytest.mark.parametrize(("choice", "infill"), [("auto", True), ("yes", True), ("no", False)])
+def test_infill_can_be_chosen(nanogpt, choice, infill):
+    path = nanogpt()
+    write_sidecar(path.parent, *FIM_TOKENS)
+    assert choose_infill(load_checkpoint(path), choice).infill is infill
+
+
+def test_infill_without_its_tokens_can_not_be_chosen(nanogpt):
+    with pytest.raises(TokenizerError, match=r"no <\|fim_prefix\|>, .*: export the model with"):
+        choose_infill(load_checkpoint(nanogpt()), "yes")
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, "half", float("nan")], ids=str)
+def test_impossible_fim_rate_is_refused(huggingface, edit_json, rate):
+    folder = huggingface()
+    edit_json(folder / "config.json", fim_rate=rate)
+    with pytest.raises(CheckpointError, match=r"fim_rate is .*, it must lie between 0 and 1"):
+        load_checkpoint(folder)

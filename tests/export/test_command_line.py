@@ -30,6 +30,13 @@ def test_all_stages_make_a_version(nanogpt, tmp_path, capsys):
     assert manifest.parity["top1"] == 1
 
 
+def test_manifest_says_infill_as_told(huggingface, tmp_path, capsys):
+    assert run("graph", huggingface(), "--out", tmp_path / "work", "--infill", "no") == 0
+    assert not Manifest.load(tmp_path / "work").infill
+    assert run("graph", huggingface(), "--out", tmp_path / "work", "--infill", "yes") == 1
+    assert "the tokenizer has no <|fim_prefix|>" in capsys.readouterr().err
+
+
 def test_stages_one_by_one_make_what_all_makes(huggingface, tmp_path, capsys):
     checkpoint, work, repository = huggingface(), tmp_path / "work", tmp_path / "repo"
     assert run("graph", checkpoint, "--out", work) == 0

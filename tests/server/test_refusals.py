@@ -58,6 +58,13 @@ REFUSALS: dict[str, tuple[dict[str, tuple[str, list[Any]]], list[str]]] = {
     "too many stops": ({"stop": ("BYTES", [b"x"] * 17)}, ["17 strings", "16"]),
     "stop not UTF-8": ({"stop": ("BYTES", [b"\xfe"])}, ["stop is not UTF-8", "0xfe"]),
     "unknown truncate": ({"truncate": ("BYTES", [b"right"])}, ["truncate is 'right'", "'left'"]),
+    "unknown stop_at": (
+        {"stop_at": ("BYTES", [b"paragraph"])},
+        ["stop_at is 'paragraph'", "'line', 'block' and 'function'"],
+    ),
+    "suffix with NUL": ({"suffix": ("BYTES", [b"a\0"])}, ["suffix holds a NUL", "at 1"]),
+    "suffix not UTF-8": ({"suffix": ("BYTES", [b"\xff"])}, ["suffix is not UTF-8", "0xff"]),
+    "suffix of the wrong type": ({"suffix": ("INT32", [5])}, ["suffix", "INT32"]),
     "stop of the wrong type": ({"stop": ("INT32", [5])}, ["stop", "INT32"]),
     "max_tokens of the wrong type": ({"max_tokens": ("FP32", [5.0])}, ["max_tokens", "FP32"]),
 }
@@ -169,11 +176,22 @@ def test_token_door_refuses_ids_outside_the_vocabulary(stub: Any, ids: list[list
         ({"text_input": ""}, "text_input is empty"),
         ({"text_input": "a", "stop": 5}, "non-string"),
         ({"text_input": 5}, "non-string"),
+        ({"text_input": "a", "suffix": 5}, "non-string"),
+        ({"text_input": "a", "stop_at": "paragraph"}, "stop_at is 'paragraph'"),
         ({"text_input": "a", "top_p": "high"}, "top_p"),
         ({"text_input": "a", "max_token": 5}, "no setting 'max_token'"),
         ({"max_tokens": 5}, "text_input is missing"),
     ],
-    ids=["empty", "stop type", "prompt type", "number type", "misspelt", "missing"],
+    ids=[
+        "empty",
+        "stop type",
+        "prompt type",
+        "suffix type",
+        "stop_at",
+        "number type",
+        "misspelt",
+        "missing",
+    ],
 )
 def test_http_refuses_in_one_sentence(
     server: RunningServer, model: str, body: dict[str, object], words: str

@@ -1,15 +1,26 @@
 """What `make run` runs: a completion is shown, and Ctrl-C ends everything."""
 
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from running import ROOT, free_ports, wait_until
 
+from nanotriton.contract import Manifest, newest_version
 
-def test_run_shows_a_completion_and_ends_with_ctrl_c(demo_repository: Path, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("infill", [False, True], ids=["no infill", "infill"])
+def test_run_shows_a_completion_and_ends_with_ctrl_c(
+    demo_repository: Path, tmp_path: Path, infill: bool
+) -> None:
+    repository = Path(shutil.copytree(demo_repository, tmp_path / "repository"))
+    version = newest_version(repository)
+    dataclasses.replace(Manifest.load(version), infill=infill).save(version)
     names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")
     ports = dict(zip(names, map(str, free_ports(3)), strict=True))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -17,7 +28,7 @@ def test_run_shows_a_completion_and_ends_with_ctrl_c(demo_repository: Path, tmp_
     with log_path.open("w") as log:
         process = subprocess.Popen(
             ["sh", str(ROOT / "demo/run.sh")],
-            env={**os.environ, **ports, "PATH": path, "REPOSITORY": str(demo_repository)},
+            env={**os.environ, **ports, "PATH": path, "REPOSITORY": str(repository)},
             cwd=ROOT,
             stdout=log,
             stderr=log,
@@ -31,6 +42,8 @@ def test_run_shows_a_completion_and_ends_with_ctrl_c(demo_repository: Path, tmp_
     text = log_path.read_text()
     completion = text.split("def fib(n):", 1)[1].split("The next one", 1)[0]
     assert completion.strip()
+    assert ("total = >>>" in text and "<<<\n    return total" in text) is infill
+    assert "suffix is given" not in text
     assert f"localhost:{ports['HTTP_PORT']}/v2/models/completion/generate" in text
     assert "stopping: requests under way may finish" in text
 

@@ -107,6 +107,11 @@ def test_checkpoint_says_whether_it_fills_in(
 
     release(path, data_dir, tmp_path / "released", ["def"], SampleConfig(max_tokens=1))
     assert load_subject(tmp_path / "released", data_dir).fim_trained is is_trained
+    config = tmp_path / "released" / "config.json"
+    said = json.loads(config.read_text())
+    assert said.pop("fim_rate") == fim_rate
+    config.write_text(json.dumps(said))  # as it was before config.json told it
+    assert load_subject(tmp_path / "released", data_dir).fim_trained is is_trained
 
 
 def test_model_trained_to_fill_in_is_measured(

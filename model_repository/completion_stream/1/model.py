@@ -18,6 +18,7 @@ from nanotriton.contract import (
     FINISH_REASON,
     PROMPT_TOKENS,
     STREAM,
+    SUFFIX,
     TEXT_INPUT,
     TEXT_OUTPUT,
     Manifest,
@@ -28,6 +29,7 @@ from nanotriton.engine.events import Event, Failure, TokenEvent, is_final
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings, refuse_unknown, utf8
 from nanotriton.errors import InvalidRequest, NanotritonError
+from nanotriton.infill import Markers
 from nanotriton.prompt import encode_prompt
 from nanotriton.tokenizer import load_tokenizer
 
@@ -42,7 +44,9 @@ class TritonPythonModel:
         repository = Path(args["model_repository"]).parent
         folder = newest_version(repository)
         self._tokenizer = load_tokenizer(folder)
-        self._context = Manifest.load(folder).context
+        manifest = Manifest.load(folder)
+        self._context = manifest.context
+        self._markers = Markers.of(self._tokenizer.special_tokens) if manifest.infill else None
         self._client = EngineClient(socket_path(repository, int(folder.name), os.getppid()))
         self._client.wait_ready(READY_TIMEOUT_S)
         self._watch = CancellationWatch()
@@ -67,6 +71,7 @@ class TritonPythonModel:
         text = tensors.get(TEXT_INPUT)
         if text is None:  # the server lets it pass when an optional input is there
             raise InvalidRequest(f"the input {TEXT_INPUT} is missing: send the prompt in it")
+        suffix = tensors.get(SUFFIX)
         settings = Settings.from_tensors(tensors)
         prompt = encode_prompt(
             utf8(text[0], TEXT_INPUT),
@@ -74,6 +79,8 @@ class TritonPythonModel:
             self._context,
             settings.max_tokens,
             settings.truncate,
+            suffix="" if suffix is None else utf8(suffix[0], SUFFIX),
+            markers=self._markers,
         )
         wants_pieces = tensors.get(STREAM)
         in_pieces = wants_pieces is None or bool(wants_pieces[0])

@@ -6,21 +6,34 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nanotriton.contract import INPUT_IDS, INPUT_LENGTHS, TEXT_INPUT, Manifest, newest_version
+from nanotriton.contract import (
+    INPUT_IDS,
+    INPUT_LENGTHS,
+    SUFFIX,
+    TEXT_INPUT,
+    Manifest,
+    newest_version,
+)
 from nanotriton.engine.request import Settings, refuse_unknown, utf8
 from nanotriton.errors import InvalidRequest, NanotritonError
+from nanotriton.infill import Markers
 from nanotriton.prompt import encode_prompt
 from nanotriton.tokenizer import load_tokenizer
 
 
 class TritonPythonModel:
-    """Tokenizes each row of text_input, (B, 1) BYTES, and refuses what the model can't read."""
+    """Tokenizes each row of text_input, (B, 1) BYTES, and of suffix, which is optional.
+
+    What the model can't read is refused.
+    """
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the tokenizer of the newest exported version."""
         folder = newest_version(Path(args["model_repository"]).parent)
         self._tokenizer = load_tokenizer(folder)
-        self._context = Manifest.load(folder).context
+        manifest = Manifest.load(folder)
+        self._context = manifest.context
+        self._markers = Markers.of(self._tokenizer.special_tokens) if manifest.infill else None
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request on its own, so that a bad one harms no other."""
@@ -46,13 +59,19 @@ class TritonPythonModel:
         texts = tensors.get(TEXT_INPUT)
         if texts is None:  # the server lets it pass when an optional input is there
             raise InvalidRequest(f"the input {TEXT_INPUT} is missing: send the prompt in it")
+        suffixes = tensors.get(SUFFIX)
         rows = []
         for row, (raw,) in enumerate(texts):
             settings = Settings.from_tensors(tensors, row)
-            text = utf8(raw, TEXT_INPUT)
             rows.append(
                 encode_prompt(
-                    text, self._tokenizer, self._context, settings.max_tokens, settings.truncate
+                    utf8(raw, TEXT_INPUT),
+                    self._tokenizer,
+                    self._context,
+                    settings.max_tokens,
+                    settings.truncate,
+                    suffix="" if suffixes is None else utf8(suffixes[row, 0], SUFFIX),
+                    markers=self._markers,
                 )
             )
         return rows
