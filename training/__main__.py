@@ -19,6 +19,7 @@ from training.preparation import add_stages
 from training.processes import joined
 from training.release import release
 from training.sample import SampleConfig
+from training.samples import PROMPTS, Samples
 from training.train import Trainer
 
 EXAMPLES = """examples:
@@ -40,7 +41,6 @@ Several processes share each step's accumulation; the loss is that of one proces
 Fine-tuning takes the sizes and the tokenizer of its folder:
   python -m training train --data data --out run --set init_from=demo --set learning_rate=2e-4
 """
-PROMPTS = ("def fib(n):", "import os\n\ndef read_file(path):\n    with open(")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,6 +110,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="for a sample in the card; may be repeated",
     )
+    releaser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="FILE",
+        help="what `evaluate --json` printed of the checkpoint, for the card",
+    )
     releaser.add_argument("--temperature", type=float, default=0.4, help="(%(default)s)")
     releaser.set_defaults(stage=run_release)
 
@@ -148,8 +154,10 @@ def run_train(arguments: argparse.Namespace) -> Mapping[str, object]:
 
 def run_release(arguments: argparse.Namespace) -> Mapping[str, object]:
     sampling = SampleConfig(temperature=arguments.temperature)
-    prompts = arguments.prompts or PROMPTS
-    files = release(arguments.checkpoint, arguments.data, arguments.out, prompts, sampling)
+    samples = Samples(arguments.prompts or PROMPTS, sampling=sampling)
+    files = release(
+        arguments.checkpoint, arguments.data, arguments.out, samples, arguments.evaluation
+    )
     return {file.name: file.stat().st_size for file in files}
 
 

@@ -1,21 +1,35 @@
 """What is known of a released model in, its ``README.md`` (the model card) out.
 
-Every number comes from the files of the run: corpus.json, bins.json and the checkpoint.
+Every number comes from the files of the run: corpus.json, bins.json, the checkpoint and what
+``evaluate`` measured of it.
 """
 
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from training.bins import BinsInfo, load_info
 from training.config import TrainConfig
+from training.corpus import CorpusConfig
 from training.errors import CorpusError
+from training.figures import show_figures
 from training.gpt import GPT
-from training.sample import SampleConfig
+from training.samples import DrawnSamples
+from training.train import CURVE
+
+CORPUS_OPTIONS = ("seed", "val_share", "max_file_bytes", "max_source_bytes", "near_duplicate")
+LIMITS = """## What it is for, and what not
+
+For showing and testing a completion service: latency, batching, streaming, editors. Its texts are
+short runs of plausible Python from a few million parameters. It must not be used to write code that
+anybody relies on, to judge code or people, or as a source of facts: names, calls and numbers are
+made up. It was not tuned to follow instructions and was not tested for bias or harm. It can repeat
+lines of its sources, whose licences then apply.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +43,8 @@ class Facts:
     settings: dict[str, Any]
     bins: BinsInfo
     corpus: dict[str, Any]
-    samples: Sequence[str]
-    sampling: SampleConfig
+    evaluation: Mapping[str, Any] | None
+    has_curve: bool
 
     @classmethod
     def gather(
@@ -38,8 +52,9 @@ class Facts:
         state: dict[str, Any],
         model: GPT,
         data_dir: Path,
-        samples: Sequence[str],
-        sampling: SampleConfig,
+        evaluation: Mapping[str, Any] | None,
+        *,
+        has_curve: bool,
     ) -> "Facts":
         """Collect them from a loaded checkpoint and the folder of its data."""
         path = data_dir / "corpus.json"
@@ -55,8 +70,8 @@ class Facts:
             settings={k: v for k, v in trained.items() if k in defaults and v != defaults[k]},
             bins=load_info(data_dir),
             corpus=json.loads(path.read_text(encoding="utf-8")),
-            samples=samples,
-            sampling=sampling,
+            evaluation=evaluation,
+            has_curve=has_curve,
         )
 
     @property
@@ -78,8 +93,11 @@ class Facts:
         return self.val_loss / math.log(2) * self.bins.val_tokens / self.bins.val_bytes
 
 
-def write_card(path: Path, facts: Facts) -> None:
-    parts = (_header(facts), _measured(facts), _data(facts), _commands(facts), _samples(facts))
+def write_card(path: Path, facts: Facts, samples: DrawnSamples) -> None:
+    parts = [_header(facts), LIMITS, _measured(facts)]
+    if facts.evaluation:
+        parts.append(_evaluation(facts.evaluation))
+    parts += [_data(facts), _commands(facts), samples.as_markdown()]
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -123,7 +141,26 @@ def _measured(facts: Facts) -> str:
         ("bytes a token, held-out", f"{bins.val_bytes / bins.val_tokens:.2f}"),
     )
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    return f"## Measured\n\n| what | value |\n| --- | --- |\n{table}\n"
+    curve = f"\n![Loss by step, training and held-out]({CURVE})\n" if facts.has_curve else ""
+    return f"## Measured\n\n| what | value |\n| --- | --- |\n{table}\n{curve}"
+
+
+def _evaluation(report: Mapping[str, Any]) -> str:
+    settings = report["settings"]
+    text = "all held-out tokens"
+    if settings["max_tokens"]:
+        text = f"the first {settings['max_tokens']:,} held-out tokens"
+    return f"""## Evaluation
+
+Of the checkpoint (SHA-256 {settings["checkpoint_sha256"][:16]}), before it was rounded to FP16: on
+{text}; on functions of the held-out files, cut at a random line and
+completed greedily and at temperature {settings["temperature"]} ("unfinished": those that
+do not parse as they were cut); and on single lines taken out of such functions.
+
+```
+{show_figures(report)}
+```
+"""
 
 
 def _data(facts: Facts) -> str:
@@ -150,19 +187,17 @@ def _commands(facts: Facts) -> str:
     trees = " ".join("STDLIB" if re.match(r"python\d", name) else f"SITE/{name}" for name in names)
     if not facts.corpus.get("named_sources", True):
         trees = ""  # what the command takes by itself
+    defaults = {field.name: field.default for field in fields(CorpusConfig)}
+    for name in CORPUS_OPTIONS:
+        if (value := facts.corpus.get(name, defaults[name])) != defaults[name]:
+            trees += f" --{name.replace('_', '-')} {value}"
     settings = " ".join(f"--set {k}={json.dumps(v)}" for k, v in facts.settings.items())
     return f"""## Commands
 
 `STDLIB` is the folder of the standard library and `SITE` that of the installed packages.
 
-    python -m training corpus {trees} --out DATA
+    python -m training corpus {trees.strip()} --out DATA
     python -m training tokenizer --data DATA --vocab-size {facts.bins.vocab_size}
     python -m training train --data DATA --out RUN {settings}
     python -m training release --data DATA --checkpoint RUN/ckpt.pt --out DEMO
 """
-
-
-def _samples(facts: Facts) -> str:
-    how = f"temperature {facts.sampling.temperature}, seed {facts.sampling.seed}"
-    blocks = "\n".join(f"```python\n{sample.rstrip()}\n```\n" for sample in facts.samples)
-    return f"## Samples\n\nThe FP16 weights at {how}, as they came:\n\n{blocks}"

@@ -40,11 +40,15 @@ class Report:
 def show(report: Mapping[str, Any]) -> str:
     """What ``as_dict`` gave, as tables."""
     settings = report["settings"]
+    name = f"{settings['checkpoint']}, sha256 {settings['checkpoint_sha256'][:16]}"
+    return f"{name}\n\n{show_figures(report)}"
+
+
+def show_figures(report: Mapping[str, Any]) -> str:
+    """The tables alone, which name no file."""
     header = f"{'functions completed':<20}{'parse':>8}{'95 %':>9}{'unfinished':>12}"
     return "\n".join(
         (
-            f"{settings['checkpoint']}, sha256 {settings['checkpoint_sha256'][:16]}",
-            "",
             f"{'held-out text':<20}{'bits/byte':>10}{'perplexity':>12}{'top-1':>8}",
             *(_show_likelihood(name, found) for name, found in report["likelihood"].items()),
             "",

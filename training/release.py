@@ -5,7 +5,7 @@ the model card. Knows nothing of how the weights are served.
 """
 
 import json
-from collections.abc import Sequence
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,32 @@ from training.checkpoint import load_checkpoint, model_from
 from training.errors import CheckpointError, TokenizerError
 from training.gpt import GPT, GPTConfig
 from training.pretrained import CONV1D
-from training.sample import SampleConfig, sample_text
+from training.samples import Samples
+from training.subject import file_sha256
+from training.train import CURVE
 
 FILES = ("config.json", "model.safetensors", "tokenizer.tiktoken", "tokenizer.json", "README.md")
 
 
 def release(
-    checkpoint: Path, data_dir: Path, out_dir: Path, prompts: Sequence[str], sampling: SampleConfig
+    checkpoint: Path,
+    data_dir: Path,
+    out_dir: Path,
+    samples: Samples,
+    evaluation: Path | None = None,
 ) -> list[Path]:
     """Write the folder and return its files; the card's samples come from the FP16 weights.
 
-    Raises CheckpointError when the weights do not map onto GPT-2 or overflow FP16, TokenizerError
-    when the tokenizer has more ids than the model.
+    The run's loss curve goes along where it stands beside the checkpoint. ``evaluation`` is what
+    ``evaluate --json`` printed of this checkpoint. Raises CheckpointError when the weights do not
+    map onto GPT-2 or overflow FP16 or the evaluation is of others, TokenizerError when the
+    tokenizer has more ids than the model.
     """
     state = load_checkpoint(checkpoint)
     model = model_from(state)
     spec = load_tokenizer(data_dir)
     _check(model.config, spec)
+    report = _read_evaluation(evaluation, checkpoint) if evaluation else None
     tensors = half_weights(model)
     out_dir.mkdir(parents=True, exist_ok=True)
     # save_file() would leave it readable by its owner alone, and servers run as somebody else
@@ -46,9 +55,28 @@ def release(
     (out_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_tokenizer(spec, out_dir)
     released = model.half().float()
-    samples = [sample_text(released, spec, prompt, sampling) for prompt in prompts]
-    write_card(out_dir / "README.md", Facts.gather(state, model, data_dir, samples, sampling))
-    return [out_dir / name for name in FILES]
+    curve = checkpoint.with_name(CURVE)
+    if curve.is_file():
+        shutil.copyfile(curve, out_dir / CURVE)
+    facts = Facts.gather(state, model, data_dir, report, has_curve=curve.is_file())
+    write_card(out_dir / "README.md", facts, samples.draw(released, spec, facts.trained_with))
+    return [out_dir / name for name in (*FILES, CURVE) if (out_dir / name).is_file()]
+
+
+def _read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        evaluated = report["settings"]["checkpoint_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"cannot read {path} ({error!r}): write it with `python -m training evaluate --json`"
+        ) from None
+    if evaluated != (own := file_sha256(checkpoint)):
+        raise CheckpointError(
+            f"{path} is of a checkpoint with SHA-256 {evaluated[:16]}, {checkpoint} has "
+            f"{own[:16]}: evaluate this one"
+        )
+    return report
 
 
 def _check(config: GPTConfig, spec: TokenizerSpec) -> None:

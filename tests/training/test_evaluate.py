@@ -15,6 +15,7 @@ from training.checkpoint import Progress, save_checkpoint
 from training.gpt import GPT, GPTConfig
 from training.release import release
 from training.sample import SampleConfig
+from training.samples import Samples
 from training.subject import load_subject
 
 QUICK = ("--samples", "4", "--max-tokens", "300")
@@ -33,7 +34,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def folder(checkpoint: Path, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out_dir = tmp_path_factory.mktemp("released")
-    release(checkpoint, data_dir, out_dir, ["def f("], SampleConfig(max_tokens=2))
+    release(checkpoint, data_dir, out_dir, Samples(["def f("], sampling=SampleConfig(2)))
     return out_dir
 
 
@@ -105,7 +106,7 @@ def test_checkpoint_says_whether_it_fills_in(
 
     assert load_subject(path, data_dir).fim_trained is is_trained
 
-    release(path, data_dir, tmp_path / "released", ["def"], SampleConfig(max_tokens=1))
+    release(path, data_dir, tmp_path / "released", Samples(["def"], [], SampleConfig(1)))
     assert load_subject(tmp_path / "released", data_dir).fim_trained is is_trained
     config = tmp_path / "released" / "config.json"
     said = json.loads(config.read_text())
