@@ -17,7 +17,7 @@ unit's lines; the newline and the blank lines before it are left out. The unit i
 A cursor on an empty line right after a line that opens a block stands in that block.
 """
 
-from nanotriton.engine.lines import Line, LineScanner
+from nanotriton.engine.lines import Line, read_lines
 
 UNITS = ("block", "function")
 
@@ -50,7 +50,8 @@ class BlockMatcher:
     def __init__(self, before: str, unit: str) -> None:
         assert unit in UNITS, unit
         self._is_function = unit == "function"
-        self._lines = LineScanner()
+        reading = read_lines(before)
+        self._lines = reading.scanner
         self._enclosing: list[Line] = []  # the lines around the newest one and itself
         self._opener: Line | None = None  # the line that opened the unit, when it is known
         self._least_indent = 0  # of the unit's lines
@@ -58,9 +59,8 @@ class BlockMatcher:
         self._is_pending = False  # a line that may go on with the opener's statement has begun
         self._held = ""
         self.stopped = False
-        for char in before:
-            if line := self._lines.push(char):
-                self._enter(line)
+        for line in reading.lines:
+            self._enter(line)
         self._is_in_line = self._lines.is_begun  # the cursor
         last = self._enclosing[-1] if self._enclosing else None
         if last and last.opens and not self._is_in_line:

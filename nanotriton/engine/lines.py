@@ -8,6 +8,10 @@ no harm beyond its line. Knows nothing of tokens or of stopping.
 
 from dataclasses import dataclass
 
+TRIPLE_QUOTES = ('"""', "'''")
+# First words of lines of code: of those that ":" ends, and of others that prose seldom begins with.
+HEADERS = ("def", "class", "if", "elif", "else", "for", "while", "try", "except", "finally", "with")
+STATEMENTS = ("return", "import", "from", "raise", "yield", "pass", "break", "continue", "@")
 TAB = 8  # a tab goes on to the next multiple, as in Python
 DEFINITIONS = ("def", "class")
 
@@ -29,14 +33,49 @@ class Line:
         return self.word in DEFINITIONS
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as one way to read it has it: its whole lines, and the scanner where it ends."""
+
+    lines: list[Line]
+    scanner: "LineScanner"
+
+    @property
+    def num_code_lines(self) -> int:
+        """Lines that look like code, not like prose; the one at hand too."""
+        at_hand = self.scanner.word in (*HEADERS, *STATEMENTS)
+        return at_hand + sum(
+            line.word in STATEMENTS or (line.opens and line.word in HEADERS) for line in self.lines
+        )
+
+
+def read_lines(text: str) -> Reading:
+    """Read code that may begin anywhere, in a docstring too, as a prompt that was cut does.
+
+    Where it seems to end inside a multi-line string, that may be a mistaken beginning: then, of all
+    ways to read it, the one that finds most code; the plain one when nothing speaks against it.
+    """
+    plain = _read(text)
+    if not plain.scanner.is_in_docstring:
+        return plain
+    others = (_read(text, inside) for inside in TRIPLE_QUOTES if inside in text)
+    return max((plain, *others), key=lambda one: one.num_code_lines)
+
+
+def _read(text: str, inside: str = "") -> Reading:
+    scanner = LineScanner(inside)
+    return Reading([line for char in text if (line := scanner.push(char))], scanner)
+
+
 class LineScanner:
     """Reads code character by character; how it is split into pieces changes nothing.
 
     `is_begun` says whether the logical line at hand has a first character, `indent` and `word` what
-    is known of it, `is_word_whole` whether `word` can grow no more.
+    is known of it, `is_word_whole` whether `word` can grow no more. `inside` is the triple quote of
+    the string that the text begins in, if it does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inside: str = "") -> None:
         self._quote = ""  # the quotation mark of the string at hand
         self._num_quotes = 0  # such marks in a row: of a string that opens, or in a triple one
         self._is_open = False  # inside the string, past its opening marks
@@ -45,6 +84,10 @@ class LineScanner:
         self._is_comment = False
         self._depth = 0  # open brackets
         self._next_line()
+        if inside:
+            self._take_code(inside[0])
+            self._is_open = self._is_triple = True
+            self._num_quotes = 0
 
     def _next_line(self) -> None:
         self.indent = 0
@@ -52,6 +95,11 @@ class LineScanner:
         self.word = ""
         self.is_word_whole = False
         self._last = ""  # the last character that is neither blank nor comment
+
+    @property
+    def is_in_docstring(self) -> bool:
+        """Whether a string between triple quotes is open."""
+        return bool(self._quote) and self._is_triple
 
     def starts(self, char: str) -> bool:
         """Whether `char`, not yet pushed, is the first of a logical line or of a comment line."""

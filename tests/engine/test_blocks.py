@@ -156,6 +156,24 @@ def test_function_ends_where_pythons_parser_says(name: str, unit: str) -> None:
         assert last == function.end_lineno
 
 
+@pytest.mark.parametrize("num_cut", range(6))
+def test_prompt_may_begin_anywhere_even_in_a_docstring(num_cut: int) -> None:
+    docstring = '    """Do a.\n\n    It does: b\n    for c\n    """\n'
+    source = f"def f():\n{docstring}    return 1\n\ndef g():\n    a = "
+    before = "".join(source.splitlines(keepends=True)[num_cut:])
+
+    assert find_end(before, "2\n    b\n\nc = 3\n", "function") == len("2\n    b")
+
+
+@pytest.mark.parametrize("quote", ['"""', "'''"])
+def test_cursor_may_stand_in_a_docstring(quote: str) -> None:
+    before = f"import a\n\ndef f(b):\n    {quote}Return"
+
+    assert find_end(before, f" b.\nc\n{quote}\n    return b\nx = 1\n", "function") == (
+        len(f" b.\nc\n{quote}\n    return b")
+    )
+
+
 @given(CODE, CUTS)
 def test_line_ends_before_its_newline(text: str, cuts: list[int]) -> None:
     ends = TextEnd((), "line")
