@@ -58,7 +58,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "another tokenizer": (
         lambda it: edit_manifest(it, vocab_size=50257),
         "tokenizer",
-        "4096 tokens, the model's vocabulary is 50257",
+        "tokens, the model's vocabulary is 50257",
     ),
     "infill without its tokens": (drop_markers, "tokenizer", "<|fim_middle|>"),
     "model folder gone": (

@@ -56,9 +56,9 @@ def test_completion_arrives_with_its_text_and_usage(service, engine_folder):
 
 
 def test_refusal_arrives_with_its_kind_and_words(service):
-    found = submit(service.client(), prompt=[4096]).wait()
+    found = submit(service.client(), prompt=[99_999]).wait()
     assert isinstance(found.error, InvalidRequest)
-    assert str(found.error).startswith("token ids run from 4096 to 4096, the vocabulary from 0")
+    assert str(found.error).startswith("token ids run from 99999 to 99999, the vocabulary from 0")
 
 
 def test_stats_name_the_process_and_its_protocol(service):
