@@ -11,12 +11,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from export.artifact import check_files, quantize_artifact, write_artifact
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.comparison import TOLERANCES, Report
 from export.parity import default_text, measure_parity
+from export.registry import DEFAULT_STORE, FORM, fetched, is_reference
 from export.repository import publish
 from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
@@ -35,6 +37,7 @@ EXAMPLES = """\
 examples:
   python -m export all out/ckpt.pt --tokenizer gpt2 --repository model_repository
   python -m export all demo --repository model_repository --precision int8
+  python -m export all mlflow:models/nanotriton/latest --repository model_repository
 
   python -m export checkpoint demo
   python -m export graph demo --out work
@@ -50,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     options.command_line = _describe_command(arguments)
     try:
-        options.stage(options)
+        with ExitStack() as stack:
+            if is_reference(getattr(options, "checkpoint", Path())):
+                place = options.registry or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+                options.checkpoint = stack.enter_context(fetched(str(options.checkpoint), place))
+            options.stage(options)
     except (NanotritonError, OSError) as error:
         _log(f"error: {error}")
         return 1
@@ -93,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     parity = stages.add_parser("parity", help="compare the model in WORK with its checkpoint")
     _add_work(parity)
     parity.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="what WORK was made of")
+    _add_registry(parity)
     parity.add_argument("--json", action="store_true", help="print one JSON object")
     _add_parity(parity)
     parity.set_defaults(stage=parity_stage)
@@ -116,8 +124,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="nanoGPT ckpt.pt or GPT-2 folder"
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help=f"nanoGPT ckpt.pt, GPT-2 folder or {FORM} (a number, latest or an alias)",
     )
+    _add_registry(parser)
     parser.add_argument(
         "--tokenizer",
         metavar="FILE_OR_NAME",
@@ -133,6 +145,15 @@ def _add_infill(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="whether the model fills in the middle (default, auto: if its tokenizer has the "
         "<|fim_...|> tokens and it is not known to be trained with fim_rate 0)",
+    )
+
+
+def _add_registry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--registry",
+        metavar="URI",
+        help="MLflow server's or database's URI, or folder, of a CHECKPOINT mlflow:... (default: "
+        f"MLFLOW_TRACKING_URI, else the folder {DEFAULT_STORE!r})",
     )
 
 

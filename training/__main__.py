@@ -17,6 +17,7 @@ from training.evaluate import EvaluateConfig, evaluate
 from training.figures import show
 from training.preparation import add_stages
 from training.processes import joined
+from training.registering import add_registry, add_stage, recording_of
 from training.release import release
 from training.sample import SampleConfig
 from training.samples import PROMPTS, Samples
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   python -m training tokenizer data --vocab-size 8192
   python -m training train --data data --out run --set max_minutes=60 --set max_steps=0
   python -m training train --data data --out run --resume
+  python -m training register run --data data --name mymodel
   python -m training release --data data --checkpoint run/ckpt.pt --out demo
   python -m training evaluate demo --data data
 
@@ -97,7 +99,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="one setting of those below, over the file's; may be repeated",
     )
     train.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
+    add_registry(train)
     train.set_defaults(stage=run_train)
+    add_stage(stages, common)
 
     releaser = stages.add_parser("release", parents=[common], help="ckpt.pt -> Hugging Face folder")
     releaser.add_argument("--data", type=Path, required=True, help="folder of corpus and tokenizer")
@@ -148,8 +152,13 @@ def run_train(arguments: argparse.Namespace) -> Mapping[str, object]:
             trainer.resume()
         else:
             trainer.refuse_overwriting()
-        progress = trainer.run()
-        return asdict(progress) if place.is_first else {}
+        recording = recording_of(arguments, asdict(trainer.config), os.environ, place)
+        if recording is None:
+            progress = trainer.run()
+            return asdict(progress) if place.is_first else {}
+        with recording:
+            progress = trainer.run(recording.follow)
+        return asdict(progress) | {"registered": recording.reference}
 
 
 def run_release(arguments: argparse.Namespace) -> Mapping[str, object]:

@@ -4,7 +4,8 @@
     ├── ConfigError      an unknown or out-of-range setting
     ├── CorpusError      no usable source files, or prepared data that does not fit the model
     ├── TokenizerError   a tokenizer that is missing, damaged or does not match its data
-    └── CheckpointError  a checkpoint that is missing, damaged or of another architecture
+    ├── CheckpointError  a checkpoint that is missing, damaged or of another architecture
+    └── RegistryError    a model registry that is not installed, not reached or refuses
 
 Every message holds the value seen, the limit, and the mend. Nothing here knows of PyTorch.
 """
@@ -28,3 +29,7 @@ class TokenizerError(TrainingError):
 
 class CheckpointError(TrainingError):
     """The checkpoint is missing, damaged or of another architecture."""
+
+
+class RegistryError(TrainingError):
+    """The model registry is not installed, cannot be reached or refuses."""

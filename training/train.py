@@ -105,9 +105,10 @@ class Trainer:
                 f"{self.out_dir} holds a run already: go on with --resume or give another --out"
             )
 
-    def run(self) -> Progress:
+    def run(self, on_validation: Callable[[], None] = lambda: None) -> Progress:
         """Step until the run's share is used up; evaluate and save on the way and at the end.
 
+        ``on_validation`` is called when a validation's files are written, off the run's clock.
         Raises TrainingError when the loss is no number any more.
         """
         speed = self._start()
@@ -122,6 +123,7 @@ class Trainer:
                 self._log_step(step, rate, speed)
             if self.progress.step % self.config.eval_every == 0 or self._is_over():
                 self._evaluate()
+                on_validation()
         return self.progress
 
     def _start(self) -> Speed:
