@@ -118,6 +118,7 @@ def test_full_engine_refuses_with_unavailable(server: RunningServer) -> None:
         ids = submit(32)
         wait_until(lambda: engine.stats()["num_running"] == 32, 10)
         ids += submit(256)
+        wait_until(lambda: engine.stats()["num_waiting"] == 256, 10)
         with server.client(retries=0) as client, pytest.raises(Unavailable, match="256 requests"):
             client.complete("def f(", max_tokens=2)
         for one in ids:
