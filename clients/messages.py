@@ -30,6 +30,9 @@ class Settings(TypedDict, total=False):
     stop: str | Sequence[str] | None
     truncate: Literal["none", "left"] | None
     ignore_eos: bool | None
+    priority: int | None
+    timeout_ms: int | None
+    user: str | None
 
 
 @dataclass(frozen=True, slots=True)

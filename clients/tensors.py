@@ -28,6 +28,9 @@ SETTINGS = {
     "stop": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
+    "priority": "INT32",
+    "timeout_ms": "INT32",
+    "user": "BYTES",
 }
 _LISTS = {"stop"}
 _INTEGER_BITS = {"INT32": 32, "INT64": 64}

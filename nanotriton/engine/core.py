@@ -5,13 +5,14 @@ randomness are somebody else's (a seed comes in with `new_seed`).
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanotriton.engine.events import Event, Failure, Key
 from nanotriton.engine.kv_slots import KVSlots
+from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.request import Request
 from nanotriton.engine.sampler import needs_all_logits, pick
 from nanotriton.engine.scheduler import Plan, Scheduler
@@ -24,17 +25,21 @@ from nanotriton.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Limits of the engine; the defaults fit a small model on a few cores.
+    """Limits and switches of the engine; the defaults fit a small model on a few cores.
 
     A prompt enters in chunks of `prefill_chunk` tokens, the longest that running streams wait.
+    `prefix_cache` starts prompts from what earlier ones left in the slots; with `isolate_users`
+    only from what the same user left.
     """
 
     max_waiting: int = 256
     prefill_chunk: int = 128
+    prefix_cache: bool = True
+    isolate_users: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
+        for name in ("max_waiting", "prefill_chunk"):
+            if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}, the least is 1")
 
 
@@ -53,11 +58,18 @@ class Engine:
         self._tokenizer = tokenizer
         self._new_seed = new_seed
         self._slots = KVSlots(runner.num_slots)
+        self._prefixes = PrefixCache(self._slots, options.prefix_cache, options.isolate_users)
         self.scheduler = Scheduler(
-            self._slots, runner.num_candidates, options.max_waiting, options.prefill_chunk
+            self._slots,
+            self._prefixes,
+            runner.num_candidates,
+            options.max_waiting,
+            options.prefill_chunk,
         )
         self._num_steps = 0
         self._num_tokens = 0
+        self._num_looked_up = 0
+        self._num_hits = 0
 
     @property
     def has_work(self) -> bool:
@@ -92,6 +104,7 @@ class Engine:
         try:
             candidates = self._runner.run(plan.batch)
         except RunnerError as error:
+            self._prefixes.clear()
             return [self._fail(one, error) for one in list(plan.touched)]
         self._num_steps += 1
         self.scheduler.commit(plan)
@@ -107,6 +120,9 @@ class Engine:
             "num_waiting": len(self.scheduler.waiting),
             "num_steps": self._num_steps,
             "num_tokens": self._num_tokens,
+            "prefix_lookup_tokens": self._num_looked_up,
+            "prefix_hit_tokens": self._num_hits,
+            "num_evictions": self._prefixes.num_evictions,
         }
 
     def _fit(self, request: Request) -> Request:
@@ -137,6 +153,9 @@ class Engine:
                 error = RunnerError("the model answered with NaN: its weights or input are broken")
                 events.append(self._fail(sequence, error))
                 continue
+            if sequence.num_completed == 0:
+                self._num_looked_up += len(sequence.request.prompt)
+                self._num_hits += sequence.num_reused
             events.append(sequence.accept(int(token)))
             self._num_tokens += 1
             if sequence.finish_reason is not None:
@@ -163,7 +182,7 @@ class Engine:
         return tokens
 
     def _fail(self, sequence: Sequence, error: RunnerError) -> Failure:
-        self.scheduler.remove(sequence)
+        self.scheduler.remove(sequence, is_sound=False)
         return Failure(sequence.request.key, error)
 
     def _end(self, is_wanted: Callable[[Sequence], bool]) -> list[Event]:

@@ -147,7 +147,12 @@ def build_engine(args: argparse.Namespace) -> Engine:
             f"{manifest.vocab_size}: export the model with the tokenizer it was trained with"
         )
     runner = OrtRunner(args.folder, num_slots=args.max_slots, num_threads=args.threads)
-    options = EngineOptions(max_waiting=args.max_waiting, prefill_chunk=args.prefill_chunk)
+    options = EngineOptions(
+        max_waiting=args.max_waiting,
+        prefill_chunk=args.prefill_chunk,
+        prefix_cache=args.prefix_cache == "on",
+        isolate_users=args.isolate_users == "on",
+    )
     return Engine(runner, tokenizer, lambda: secrets.randbits(63), options)
 
 
@@ -165,6 +170,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prefill-chunk", type=int, default=128, help="prompt tokens that enter in one step"
     )
+    _add_switch(parser, "--prefix-cache", "on", "start prompts from what earlier ones left")
+    _add_switch(parser, "--isolate-users", "off", "only from what the same `user` left")
     parser.add_argument(
         "--threads",
         type=int,
@@ -172,6 +179,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="threads of the runtime; default: one a usable core",
     )
     return parser
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, default: str, help_text: str) -> None:
+    help_text = f"{help_text}; default {default}"
+    parser.add_argument(name, choices=("on", "off"), default=default, help=help_text)
 
 
 if __name__ == "__main__":

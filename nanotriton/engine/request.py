@@ -19,6 +19,7 @@ from nanotriton.errors import InvalidRequest
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
+MAX_USER_BYTES = 256
 TRUNCATE = ("none", "left")
 
 # name -> (least, most or None, what the value means); both ends are allowed.
@@ -28,6 +29,8 @@ RANGES: dict[str, tuple[float, float | None, str]] = {
     "top_k": (0, None, "0 considers every token"),
     "min_p": (0, 1, "0 is off"),
     "seed": (0, None, "leave it out for a random one"),
+    "priority": (-8, 8, "higher goes first"),
+    "timeout_ms": (1, None, "leave it out to wait as long as it takes"),
 }
 
 # What Triton and its clients put beside the tensors on their own, and forwarded headers (x-...).
@@ -41,7 +44,8 @@ class Settings:
     """How to complete a prompt; raises InvalidRequest for a value outside its range.
 
     The defaults are greedy. `top_p` and `min_p` apply after the temperature, in the order top_k,
-    top_p, min_p. `truncate="left"` keeps the end of a prompt that is too long.
+    top_p, min_p. `truncate="left"` keeps the end of a prompt that is too long. `user` names whose
+    request it is, for an engine that keeps users apart.
     """
 
     max_tokens: int = 64
@@ -53,6 +57,9 @@ class Settings:
     stop: tuple[str, ...] = ()
     truncate: str = "none"
     ignore_eos: bool = False
+    priority: int = 0
+    timeout_ms: int | None = None
+    user: str = ""
 
     def __post_init__(self) -> None:
         for name, (least, most, meaning) in RANGES.items():
@@ -68,6 +75,11 @@ class Settings:
             )
         if self.truncate not in TRUNCATE:
             raise InvalidRequest(f"truncate is {self.truncate!r}, allowed are 'none' and 'left'")
+        if len(self.user.encode()) > MAX_USER_BYTES:
+            raise InvalidRequest(
+                f"user has {len(self.user.encode())} bytes, at most {MAX_USER_BYTES} are allowed: "
+                "send a shorter name, such as a hash of it"
+            )
         if len(self.stop) > MAX_STOPS:
             raise InvalidRequest(
                 f"stop has {len(self.stop)} strings, at most {MAX_STOPS} are allowed: send fewer"

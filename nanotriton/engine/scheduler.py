@@ -1,7 +1,7 @@
 """Which sequences take part in the next step: admission, chunked prefill, continuous batching.
 
 Comes in: sequences. Goes out: a `Plan`, one runner batch and the sequences behind its rows. Holds
-no lock, clock or I/O, and knows nothing of sampling.
+no lock, clock or I/O, and knows nothing of sampling or of what makes a slot the right one.
 """
 
 from collections import deque
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanotriton.engine.kv_slots import KVSlots
+from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.sampler import needs_all_logits
 from nanotriton.engine.sequence import Sequence
 from nanotriton.errors import Unavailable
-from nanotriton.runners.base import Batch
+from nanotriton.runners.base import Batch, Copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,17 @@ class Scheduler:
     """
 
     def __init__(
-        self, slots: KVSlots, num_candidates: int, max_waiting: int, prefill_chunk: int
+        self,
+        slots: KVSlots,
+        prefixes: PrefixCache,
+        num_candidates: int,
+        max_waiting: int,
+        prefill_chunk: int,
     ) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self._slots = slots
+        self._prefixes = prefixes
         self._num_candidates = num_candidates
         self._max_waiting = max_waiting
         self._prefill_chunk = prefill_chunk
@@ -57,13 +64,16 @@ class Scheduler:
             )
         self.waiting.append(sequence)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever it is; its slot is free for the next step."""
+    def remove(self, sequence: Sequence, is_sound: bool = True) -> None:
+        """Take a sequence out, wherever it is; its slot is free for the next step.
+
+        What the slot holds may serve later prompts, unless the sequence's end makes it doubtful.
+        """
         if sequence.slot is None:
             self.waiting.remove(sequence)
             return
         self.running.remove(sequence)
-        self._slots.release(sequence.slot)
+        self._prefixes.release(sequence.slot, is_sound)
         sequence.slot = None
 
     def find(self, is_wanted: Callable[[Sequence], bool]) -> list[Sequence]:
@@ -72,14 +82,14 @@ class Scheduler:
 
     def plan(self) -> Plan | None:
         """The next step, or None when there is nothing to do."""
-        self._admit()
+        copies = self._admit()
         prefilling = next((one for one in self.running if one.is_prefilling), None)
         decoding = [one for one in self.running if not one.is_prefilling]
         if prefilling and not (decoding and self._prefilled_last):
             self._prefilled_last = True
-            return self._plan_prefill(prefilling)
+            return self._plan_prefill(prefilling, copies)
         self._prefilled_last = False
-        return self._plan_decode(decoding) if decoding else None
+        return self._plan_decode(decoding, copies) if decoding else None
 
     def commit(self, plan: Plan) -> None:
         """Note that the batch's tokens are in their slots now."""
@@ -89,27 +99,46 @@ class Scheduler:
             sequence.num_cached += num_new
             self._slots.lengths[sequence.slot] = sequence.num_cached
 
-    def _admit(self) -> None:
+    def _admit(self) -> list[Copy]:
+        """Give slots to those that wait, as long as there are any; the copies that it takes."""
+        copies: list[Copy] = []
         while self.waiting and self._slots.num_free:
             sequence = self.waiting.popleft()
-            sequence.slot = self._slots.take()
+            place = self._prefixes.place(sequence.tokens, sequence.request.settings.user)
+            sequence.slot = place.slot
+            sequence.num_reused = sequence.num_cached = place.num_reused
+            copies += place.copies
             self.running.append(sequence)
+        return copies
 
-    def _plan_prefill(self, sequence: Sequence) -> Plan:
+    def _plan_prefill(self, sequence: Sequence, copies: list[Copy]) -> Plan:
+        assert sequence.slot is not None
+        if sequence.num_cached == sequence.num_reused:  # nothing of its own is computed yet
+            copies += self._share(sequence)
         start = sequence.num_cached
         chunk = sequence.tokens[start : start + self._prefill_chunk]
         sampled = [sequence] if start + len(chunk) == len(sequence.tokens) else []
-        assert sequence.slot is not None
         batch = Batch(
             first_slot=sequence.slot,
             input_ids=np.array([chunk], np.int64),  # (1, T)
             past_lengths=np.array([start], np.int32),
             rows=np.array([len(chunk) - 1], np.int64),
             full_logits=self._needs_all_logits(sampled),
+            copies=tuple(copies),
         )
         return Plan(batch, [sequence], sampled)
 
-    def _plan_decode(self, sequences: list[Sequence]) -> Plan:
+    def _share(self, sequence: Sequence) -> list[Copy]:
+        """Let a sequence start from what other slots hold by now, if that is more."""
+        assert sequence.slot is not None
+        user = sequence.request.settings.user
+        copy = self._prefixes.share(sequence.slot, sequence.tokens, user)
+        if copy is None:
+            return []
+        sequence.num_reused = sequence.num_cached = copy.length
+        return [copy]
+
+    def _plan_decode(self, sequences: list[Sequence], copies: list[Copy]) -> Plan:
         by_slot = {one.slot: one for one in sequences if one.slot is not None}
         order = sorted(by_slot)
         first, last = order[0], order[-1]
@@ -123,6 +152,7 @@ class Scheduler:
             past_lengths=self._slots.lengths[first : last + 1].copy(),
             rows=np.array(order, np.int64) - first,
             full_logits=self._needs_all_logits(sampled),
+            copies=tuple(copies),
         )
         return Plan(batch, sampled, sampled)
 

@@ -13,13 +13,17 @@ from nanotriton.tokenizer import TextDecoder, Tokenizer
 
 
 class Sequence:
-    """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet."""
+    """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
+
+    `num_reused` of them were there, or in another slot, before the request came.
+    """
 
     def __init__(self, request: Request, tokenizer: Tokenizer, context: int, seed: int) -> None:
         self.request = request
         self.tokens = list(request.prompt)
         self.slot: int | None = None
         self.num_cached = 0
+        self.num_reused = 0
         self.finish_reason: str | None = None
         self._context = context
         self._end_of_text = None if request.settings.ignore_eos else tokenizer.end_of_text

@@ -38,6 +38,10 @@ class FakeRunner:
         num_rows, num_new = batch.input_ids.shape
         assert num_rows == 1 or num_new == 1
         self.batches.append((num_rows, num_new))
+        for one in batch.copies:
+            self._slots[one.target] = -1  # what lay behind the copy must not be read
+            self._slots[one.target, : one.length] = self._slots[one.source, : one.length]
+            assert (self._slots[one.target, : one.length] >= 0).all(), one
         if self.fail_on is not None and self.fail_on in batch.input_ids:
             raise RunnerError(f"token {self.fail_on} was told to fail")
         for row, past in enumerate(batch.past_lengths):

@@ -32,7 +32,10 @@ from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.errors import InvalidRequest, NanotritonError
 
 READY_TIMEOUT_S = 120.0
-PARAMETERS = ("max_slots", "max_waiting", "prefill_chunk", "threads")
+PARAMETERS = (
+    *("max_slots", "max_waiting", "prefill_chunk", "threads"),
+    *("prefix_cache", "isolate_users"),
+)
 
 
 class TritonPythonModel:
