@@ -22,7 +22,7 @@ from nanotriton.tokenizer import END_OF_TEXT, Tokenizer
 
 PEER = b"peer"
 # Nothing that could change a text: what every other way of running is held against.
-PLAIN = MappingProxyType({"prefix_cache": False})
+PLAIN = MappingProxyType({"prefix_cache": False, "speculation": False})
 # 97 tokens, as many as FakeRunner has: characters, words, and characters that are torn apart.
 TABLE = (
     *(bytes([code]) for code in range(33, 103)),
@@ -82,7 +82,10 @@ class Drive:
         limits = EngineOptions(max_waiting, prefill_chunk, **options)
         seeds = itertools.count(1)
         tokenizer = vocabulary(end_of_text)
-        self.engine = Engine(self.runner, tokenizer, lambda: next(seeds), limits)
+        self.now_s = 0.0
+        self.engine = Engine(
+            self.runner, tokenizer, lambda: next(seeds), lambda: self.now_s, limits
+        )
         self.events: dict[int, list[Event]] = defaultdict(list)
         self._numbers = itertools.count()
 
@@ -116,10 +119,14 @@ class Drive:
 
 
 def complete_alone(
-    prompt: Sequence[int], end_of_text: int | None = None, context: int = 64, **settings: Any
+    prompt: Sequence[int],
+    end_of_text: int | None = None,
+    context: int = 64,
+    echo: float = 0.0,
+    **settings: Any,
 ) -> Outcome:
-    """What a request brings in an engine of its own, its prompt entering at once."""
-    drive = Drive(end_of_text, num_slots=1, context=context, options=PLAIN)
+    """What a request brings in a plain engine of its own, its prompt entering at once."""
+    drive = Drive(end_of_text, num_slots=1, context=context, echo=echo, options=PLAIN)
     number = drive.submit(prompt, **settings)
     drive.finish()
     return drive.outcome(number)

@@ -1,20 +1,19 @@
 """The engine's heart: requests in, one step at a time, events out.
 
 Comes in: requests and cancellations. Goes out: events. One thread owns it; time, sockets and
-randomness are somebody else's (a seed comes in with `new_seed`).
+randomness are somebody else's (a seed comes in with `new_seed`, the time with `clock`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from nanotriton.engine.costs import StepCosts
+from nanotriton.engine.counts import Counts
 from nanotriton.engine.events import Event, Failure, Key
 from nanotriton.engine.kv_slots import KVSlots
+from nanotriton.engine.picking import Picked, Sampled, pick_tokens
 from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.request import Request
-from nanotriton.engine.sampler import needs_all_logits, pick
 from nanotriton.engine.scheduler import Plan, Scheduler
 from nanotriton.engine.sequence import Sequence
 from nanotriton.errors import InvalidRequest, RunnerError
@@ -29,12 +28,14 @@ class EngineOptions:
 
     A prompt enters in chunks of `prefill_chunk` tokens, the longest that running streams wait.
     `prefix_cache` starts prompts from what earlier ones left in the slots; with `isolate_users`
-    only from what the same user left.
+    only from what the same user left. `speculation` verifies drafts where that is faster. None of
+    them changes a text.
     """
 
     max_waiting: int = 256
     prefill_chunk: int = 128
     prefix_cache: bool = True
+    speculation: bool = True
     isolate_users: bool = False
 
     def __post_init__(self) -> None:
@@ -51,25 +52,26 @@ class Engine:
         runner: Runner,
         tokenizer: Tokenizer,
         new_seed: Callable[[], int],
+        clock: Callable[[], float],
         options: EngineOptions | None = None,
     ) -> None:
         options = options or EngineOptions()
         self._runner = runner
         self._tokenizer = tokenizer
         self._new_seed = new_seed
+        self._clock = clock  # seconds, from any beginning
+        self._costs = StepCosts()
+        self._counts = Counts()
         self._slots = KVSlots(runner.num_slots)
         self._prefixes = PrefixCache(self._slots, options.prefix_cache, options.isolate_users)
         self.scheduler = Scheduler(
             self._slots,
             self._prefixes,
-            runner.num_candidates,
-            options.max_waiting,
-            options.prefill_chunk,
+            self._costs if options.speculation else None,
+            num_candidates=runner.num_candidates,
+            max_waiting=options.max_waiting,
+            prefill_chunk=options.prefill_chunk,
         )
-        self._num_steps = 0
-        self._num_tokens = 0
-        self._num_looked_up = 0
-        self._num_hits = 0
 
     @property
     def has_work(self) -> bool:
@@ -102,26 +104,22 @@ class Engine:
         if plan is None:
             return []
         try:
-            candidates = self._runner.run(plan.batch)
+            candidates = self._run(plan)
         except RunnerError as error:
             self._prefixes.clear()
             return [self._fail(one, error) for one in list(plan.touched)]
-        self._num_steps += 1
-        self.scheduler.commit(plan)
-        return self._sample(plan, candidates)
+        self._counts.num_steps += 1
+        return self._commit(plan, pick_tokens(plan.sampled, candidates))
 
     def stats(self) -> dict[str, int]:
-        """Counts at this moment, and since the start."""
+        """Counts at this moment, and since the start (see `Counts`)."""
         return {
             "context": self._runner.context,
             "num_slots": self._runner.num_slots,
             "num_free_slots": self._slots.num_free,
             "num_running": len(self.scheduler.running),
             "num_waiting": len(self.scheduler.waiting),
-            "num_steps": self._num_steps,
-            "num_tokens": self._num_tokens,
-            "prefix_lookup_tokens": self._num_looked_up,
-            "prefix_hit_tokens": self._num_hits,
+            **asdict(self._counts),
             "num_evictions": self._prefixes.num_evictions,
         }
 
@@ -145,41 +143,37 @@ class Engine:
             return Request(request.key, tuple(kept), settings)
         raise too_long(f"{len(prompt)} tokens", context)
 
-    def _sample(self, plan: Plan, candidates: Candidates) -> list[Event]:
-        """Pick a token for each sampled sequence and let go of those that are finished."""
-        events: list[Event] = []
-        for sequence, token in zip(plan.sampled, self._pick(plan, candidates), strict=True):
-            if token < 0:
+    def _run(self, plan: Plan) -> Candidates:
+        """Run a plan's batch and learn what such a batch costs."""
+        started_s = self._clock()
+        candidates = self._runner.run(plan.batch)
+        if plan.is_decoding and not plan.batch.copies:
+            num_rows, num_tokens = plan.batch.input_ids.shape
+            self._costs.note(num_rows, num_tokens, self._clock() - started_s)
+        return candidates
+
+    def _commit(self, plan: Plan, picked: list[Picked]) -> list[Event]:
+        """Give each sampled sequence its tokens and let go of those that are finished."""
+        events = [
+            event
+            for sampled, one in zip(plan.sampled, picked, strict=True)
+            for event in self._accept(sampled, one)
+        ]
+        self.scheduler.commit(plan)
+        for sampled, one in zip(plan.sampled, picked, strict=True):
+            if sampled.sequence.finish_reason is not None:
+                self.scheduler.remove(sampled.sequence)
+            elif one.is_broken:
                 error = RunnerError("the model answered with NaN: its weights or input are broken")
-                events.append(self._fail(sequence, error))
-                continue
-            if sequence.num_completed == 0:
-                self._num_looked_up += len(sequence.request.prompt)
-                self._num_hits += sequence.num_reused
-            events.append(sequence.accept(int(token)))
-            self._num_tokens += 1
-            if sequence.finish_reason is not None:
-                self.scheduler.remove(sequence)
+                events.append(self._fail(sampled.sequence, error))
         return events
 
-    def _pick(self, plan: Plan, candidates: Candidates) -> NDArray[np.int64]:
-        """Chosen token of each sampled row, (R,) int64; -1 where the logits are NaN."""
-        sampled = plan.sampled
-        if not sampled:
-            return np.empty(0, np.int64)
-        settings = [one.request.settings for one in sampled]
-        uniforms = [one.next_uniform() for one in sampled]
-        columns = pick(candidates.logits, settings, uniforms)
-        tokens: NDArray[np.int64] = candidates.tokens[np.arange(len(sampled)), columns]
-        if candidates.full is not None:
-            num_candidates = candidates.logits.shape[1]
-            for row, one in enumerate(settings):
-                if needs_all_logits(one, num_candidates):
-                    order = np.argsort(-candidates.full[row], kind="stable")
-                    sorted_logits = candidates.full[row, order][None]
-                    tokens[row] = order[pick(sorted_logits, [one], uniforms[row : row + 1])[0]]
-        tokens[np.isnan(candidates.lse)] = -1
-        return tokens
+    def _accept(self, sampled: Sampled, picked: Picked) -> list[Event]:
+        if not picked.tokens:
+            return []
+        event = sampled.sequence.accept(picked.tokens)
+        self._counts.note(sampled, event.tokens)
+        return [event]
 
     def _fail(self, sequence: Sequence, error: RunnerError) -> Failure:
         self.scheduler.remove(sequence, is_sound=False)

@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
@@ -151,9 +152,10 @@ def build_engine(args: argparse.Namespace) -> Engine:
         max_waiting=args.max_waiting,
         prefill_chunk=args.prefill_chunk,
         prefix_cache=args.prefix_cache == "on",
+        speculation=args.speculation == "on",
         isolate_users=args.isolate_users == "on",
     )
-    return Engine(runner, tokenizer, lambda: secrets.randbits(63), options)
+    return Engine(runner, tokenizer, lambda: secrets.randbits(63), time.monotonic, options)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -171,6 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--prefill-chunk", type=int, default=128, help="prompt tokens that enter in one step"
     )
     _add_switch(parser, "--prefix-cache", "on", "start prompts from what earlier ones left")
+    _add_switch(parser, "--speculation", "on", "verify guesses at the text's own repetitions")
     _add_switch(parser, "--isolate-users", "off", "only from what the same `user` left")
     parser.add_argument(
         "--threads",

@@ -1,7 +1,7 @@
 """Which sequences take part in the next step: admission, chunked prefill, continuous batching.
 
 Comes in: sequences. Goes out: a `Plan`, one runner batch and the sequences behind its rows. Holds
-no lock, clock or I/O, and knows nothing of sampling or of what makes a slot the right one.
+no lock, clock or I/O, and knows nothing of sampling, of drafting, or of what makes a slot right.
 """
 
 from collections import deque
@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nanotriton.engine.costs import StepCosts
+from nanotriton.engine.drafts import draft_length
 from nanotriton.engine.kv_slots import KVSlots
+from nanotriton.engine.picking import Sampled
 from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.sampler import needs_all_logits
 from nanotriton.engine.sequence import Sequence
@@ -22,26 +25,31 @@ from nanotriton.runners.base import Batch, Copy
 class Plan:
     """One step: `touched` sequences grow in their slots, `sampled` ones get a token.
 
-    `sampled[r]` stands behind row r of the batch's candidates. A prefill chunk that isn't the
-    prompt's last samples nothing, and its one row of candidates is left unread.
+    The rows of the batch's candidates belong to `sampled` in its order. A prefill chunk that isn't
+    the prompt's last samples nothing, and its one row of candidates is left unread.
     """
 
     batch: Batch
     touched: list[Sequence]
-    sampled: list[Sequence]
+    sampled: list[Sampled]
+    is_decoding: bool = True
 
 
 class Scheduler:
-    """First come, first served; a prefill chunk and a decode step take turns.
+    """First come, first served; a prefill chunk and a decode turn alternate.
 
     So a running stream waits for at most one chunk of somebody's prompt between two tokens, and
-    a new prompt waits for at most one decode step a chunk.
+    a new prompt waits for at most one decode turn a chunk. A decode turn belongs to whoever waited
+    longest: a sequence whose draft is worth it gets a verify pass of its own, the others one step
+    together. `costs` tells what is worth it; None leaves speculation off.
     """
 
     def __init__(
         self,
         slots: KVSlots,
         prefixes: PrefixCache,
+        costs: StepCosts | None,
+        *,
         num_candidates: int,
         max_waiting: int,
         prefill_chunk: int,
@@ -53,7 +61,9 @@ class Scheduler:
         self._num_candidates = num_candidates
         self._max_waiting = max_waiting
         self._prefill_chunk = prefill_chunk
+        self._costs = costs
         self._prefilled_last = False
+        self._num_turns = 0
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises Unavailable when as many as may wait for a slot do so."""
@@ -89,14 +99,17 @@ class Scheduler:
             self._prefilled_last = True
             return self._plan_prefill(prefilling, copies)
         self._prefilled_last = False
-        return self._plan_decode(decoding, copies) if decoding else None
+        return self._plan_decoding(decoding, copies) if decoding else None
 
     def commit(self, plan: Plan) -> None:
-        """Note that the batch's tokens are in their slots now."""
+        """Note that the batch's tokens are in their slots, but for drafts that were wrong.
+
+        The newest token is never there: it came out of the batch, not with it.
+        """
         num_new = plan.batch.input_ids.shape[1]
         for sequence in plan.touched:
             assert sequence.slot is not None
-            sequence.num_cached += num_new
+            sequence.num_cached = min(sequence.num_cached + num_new, len(sequence.tokens) - 1)
             self._slots.lengths[sequence.slot] = sequence.num_cached
 
     def _admit(self) -> list[Copy]:
@@ -117,7 +130,8 @@ class Scheduler:
             copies += self._share(sequence)
         start = sequence.num_cached
         chunk = sequence.tokens[start : start + self._prefill_chunk]
-        sampled = [sequence] if start + len(chunk) == len(sequence.tokens) else []
+        is_last = start + len(chunk) == len(sequence.tokens)
+        sampled = [Sampled(sequence)] if is_last else []
         batch = Batch(
             first_slot=sequence.slot,
             input_ids=np.array([chunk], np.int64),  # (1, T)
@@ -126,7 +140,7 @@ class Scheduler:
             full_logits=self._needs_all_logits(sampled),
             copies=tuple(copies),
         )
-        return Plan(batch, [sequence], sampled)
+        return Plan(batch, [sequence], sampled, is_decoding=False)
 
     def _share(self, sequence: Sequence) -> list[Copy]:
         """Let a sequence start from what other slots hold by now, if that is more."""
@@ -138,6 +152,39 @@ class Scheduler:
         sequence.num_reused = sequence.num_cached = copy.length
         return [copy]
 
+    def _plan_decoding(self, decoding: list[Sequence], copies: list[Copy]) -> Plan:
+        drafts = [self._draft(one, len(decoding)) for one in decoding]
+        first = min(range(len(decoding)), key=lambda index: decoding[index].last_turn)
+        if drafts[first]:
+            plan = self._plan_verify(decoding[first], drafts[first], copies)
+        else:
+            undrafted = [one for one, draft in zip(decoding, drafts, strict=True) if not draft]
+            plan = self._plan_decode(undrafted, copies)
+        self._num_turns += 1
+        for sequence in plan.touched:
+            sequence.last_turn = self._num_turns
+        return plan
+
+    def _draft(self, sequence: Sequence, num_decoding: int) -> tuple[int, ...]:
+        """The part of a sequence's draft that is worth a pass of its own; often nothing."""
+        if self._costs is None or not (draft := sequence.drafter.propose()):
+            return ()
+        acceptance, limit = sequence.drafter.acceptance, sequence.num_left - 1
+        return tuple(draft[: draft_length(acceptance, num_decoding, limit, self._costs)])
+
+    def _plan_verify(self, sequence: Sequence, draft: tuple[int, ...], copies: list[Copy]) -> Plan:
+        assert sequence.slot is not None
+        sampled = [Sampled(sequence, draft)]
+        batch = Batch(
+            first_slot=sequence.slot,
+            input_ids=np.array([[sequence.tokens[-1], *draft]], np.int64),  # (1, T)
+            past_lengths=np.array([sequence.num_cached], np.int32),
+            rows=np.arange(1 + len(draft)),
+            full_logits=self._needs_all_logits(sampled),
+            copies=tuple(copies),
+        )
+        return Plan(batch, [sequence], sampled)
+
     def _plan_decode(self, sequences: list[Sequence], copies: list[Copy]) -> Plan:
         by_slot = {one.slot: one for one in sequences if one.slot is not None}
         order = sorted(by_slot)
@@ -145,7 +192,7 @@ class Scheduler:
         input_ids = np.zeros((last - first + 1, 1), np.int64)  # (B, 1)
         for slot in order:
             input_ids[slot - first, 0] = by_slot[slot].tokens[-1]
-        sampled = [by_slot[slot] for slot in order]
+        sampled = [Sampled(by_slot[slot]) for slot in order]
         batch = Batch(
             first_slot=first,
             input_ids=input_ids,
@@ -154,7 +201,8 @@ class Scheduler:
             full_logits=self._needs_all_logits(sampled),
             copies=tuple(copies),
         )
-        return Plan(batch, sampled, sampled)
+        return Plan(batch, sequences, sampled)
 
-    def _needs_all_logits(self, sampled: list[Sequence]) -> bool:
-        return any(needs_all_logits(one.request.settings, self._num_candidates) for one in sampled)
+    def _needs_all_logits(self, sampled: list[Sampled]) -> bool:
+        settings = [one.sequence.request.settings for one in sampled]
+        return any(needs_all_logits(one, self._num_candidates) for one in settings)

@@ -19,7 +19,8 @@ class FakeRunner:
     """S slots over a vocabulary of V tokens; `batches` records the shape of every call.
 
     `fail_on` names a token id whose arrival makes the call raise RunnerError, `nan_on` one that
-    makes its row's logits NaN.
+    makes its row's logits NaN. `echo` is how much likelier, in logits, it makes what followed the
+    newest token where that stood before: code repeats itself.
     """
 
     num_slots: int = 4
@@ -28,6 +29,7 @@ class FakeRunner:
     num_candidates: int = 8
     fail_on: int | None = None
     nan_on: int | None = None
+    echo: float = 0.0
     batches: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,4 +66,8 @@ class FakeRunner:
         if batch.input_ids[row, column] == self.nan_on:
             return np.full(self.vocab_size, np.nan, np.float32)
         seed = zlib.crc32(prefix.tobytes())
-        return np.random.default_rng(seed).normal(0, 3, self.vocab_size).astype(np.float32)
+        logits = np.random.default_rng(seed).normal(0, 3, self.vocab_size).astype(np.float32)
+        earlier = np.flatnonzero(prefix[:-1] == prefix[-1])
+        if len(earlier):
+            logits[prefix[earlier[-1] + 1]] += self.echo
+        return logits

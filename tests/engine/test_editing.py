@@ -24,7 +24,7 @@ class Edit:
 
 EDITS = st.builds(
     Edit,
-    at=st.floats(0, 1),
+    at=st.sampled_from([0.0, 0.5, 0.8, 0.9, 1.0, 1.0]),
     num_deleted=st.integers(0, 6),
     inserted=st.lists(st.integers(0, len(TABLE) - 1), max_size=8).map(tuple),
     num_steps=st.integers(0, 12),
@@ -42,7 +42,14 @@ EDITS = st.builds(
 )
 SCRIPTS = st.lists(EDITS, min_size=2, max_size=12)
 BEGINNING = st.lists(st.integers(0, len(TABLE) - 1), min_size=1, max_size=40)
-OPTIONS = st.fixed_dictionaries({"isolate_users": st.booleans()})
+SHAPES = st.fixed_dictionaries(
+    {
+        "num_slots": st.integers(1, 4),
+        "prefill_chunk": st.integers(1, 9),
+        "echo": st.sampled_from([0.0, 9.0]),
+        "options": st.fixed_dictionaries({"isolate_users": st.booleans()}),
+    }
+)
 
 
 def play(drive, script, beginning):
@@ -66,17 +73,17 @@ def play(drive, script, beginning):
 
 
 @settings(deadline=None, max_examples=150)
-@given(SCRIPTS, BEGINNING, st.integers(1, 4), st.integers(1, 9), OPTIONS)
-def test_edit_script_brings_what_fresh_engines_bring(script, beginning, num_slots, chunk, options):
-    drive = Drive(num_slots=num_slots, context=CONTEXT, prefill_chunk=chunk, options=options)
+@given(SCRIPTS, BEGINNING, SHAPES)
+def test_edit_script_brings_what_fresh_engines_bring(script, beginning, shape):
+    drive = Drive(context=CONTEXT, **shape)
     for edit, (number, prompt) in zip(script, play(drive, script, beginning), strict=True):
         found = drive.outcome(number)
-        alone = complete_alone(prompt, context=CONTEXT, truncate="left", **edit.asked)
+        alone = complete_alone(prompt, None, CONTEXT, shape["echo"], truncate="left", **edit.asked)
         if found.reason == "cancelled":
             assert found.tokens == alone.tokens[: len(found.tokens)]
         else:
             assert found == alone
     stats = drive.engine.stats()
-    assert stats["num_free_slots"] == num_slots
+    assert stats["num_free_slots"] == shape["num_slots"]
     assert stats["prefix_hit_tokens"] <= stats["prefix_lookup_tokens"]
-    event(f"hits: {stats['prefix_hit_tokens'] > 0}")
+    event(f"hits: {stats['prefix_hit_tokens'] > 0}, accepted: {stats['num_accepted'] > 0}")

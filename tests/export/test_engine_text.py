@@ -17,7 +17,7 @@ from nanotriton.engine.request import Request, Settings
 from nanotriton.runners.base import Batch, Copy
 from nanotriton.tokenizer import load_tokenizer
 
-PLAIN = MappingProxyType({"prefix_cache": False})
+PLAIN = MappingProxyType({"prefix_cache": False, "speculation": False})
 SEED = 5
 
 
@@ -59,7 +59,9 @@ def test_text_is_the_same_with_and_without(runner_of, artifact_of, precision, te
     found = {}
     for name, options in (("plain", PLAIN), ("all", {})):
         limits = EngineOptions(prefill_chunk=16, **options)
-        engine = Engine(runner_of(precision), tokenizer, itertools.count().__next__, limits)
+        ticks = itertools.count()
+        clock = ticks.__next__
+        engine = Engine(runner_of(precision), tokenizer, clock, clock, limits)
         found[name] = complete_all(engine, settings, overlap)
         hits = engine.stats()["prefix_hit_tokens"]
         assert (hits > 0) is (name == "all")

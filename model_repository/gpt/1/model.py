@@ -34,7 +34,7 @@ from nanotriton.errors import InvalidRequest, NanotritonError
 READY_TIMEOUT_S = 120.0
 PARAMETERS = (
     *("max_slots", "max_waiting", "prefill_chunk", "threads"),
-    *("prefix_cache", "isolate_users"),
+    *("prefix_cache", "speculation", "isolate_users"),
 )
 
 
