@@ -37,7 +37,7 @@ class Settings(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer; `finish_reason` is "stop" or "length"."""
+    """A whole answer; `finish_reason` is "stop", "length" or "timeout"."""
 
     text: str
     finish_reason: str

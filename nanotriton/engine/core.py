@@ -87,29 +87,30 @@ class Engine:
             self._tokenizer,
             self._runner.context,
             self._new_seed() if seed is None else seed,
+            self._clock(),
         )
         self.scheduler.add(sequence)
 
     def cancel(self, key: Key) -> list[Event]:
         """End a request now, its slot free for the next step; no event if it is not there."""
-        return self._end(lambda one: one.request.key == key)
+        return self._end(lambda one: one.request.key == key, "cancelled")
 
     def cancel_peer(self, peer: bytes) -> list[Event]:
         """End every request of one peer."""
-        return self._end(lambda one: one.request.key[0] == peer)
+        return self._end(lambda one: one.request.key[0] == peer, "cancelled")
 
     def step(self) -> list[Event]:
         """Run the next batch, if there is one, and return what it brought."""
-        plan = self.scheduler.plan()
+        now_s = self._clock()
+        overdue = self._end(lambda one: one.deadline_s <= now_s, "timeout")
+        plan = self.scheduler.plan(now_s)
         if plan is None:
-            return []
+            return overdue
         try:
             candidates = self._run(plan)
         except RunnerError as error:
-            self._prefixes.clear()
-            return [self._fail(one, error) for one in list(plan.touched)]
-        self._counts.num_steps += 1
-        return self._commit(plan, pick_tokens(plan.sampled, candidates))
+            return overdue + self._fail_all(plan.touched, error)
+        return overdue + self._commit(plan, pick_tokens(plan.sampled, candidates))
 
     def stats(self) -> dict[str, int]:
         """Counts at this moment, and since the start (see `Counts`)."""
@@ -147,6 +148,7 @@ class Engine:
         """Run a plan's batch and learn what such a batch costs."""
         started_s = self._clock()
         candidates = self._runner.run(plan.batch)
+        self._counts.num_steps += 1
         if plan.is_decoding and not plan.batch.copies:
             num_rows, num_tokens = plan.batch.input_ids.shape
             self._costs.note(num_rows, num_tokens, self._clock() - started_s)
@@ -175,12 +177,17 @@ class Engine:
         self._counts.note(sampled, event.tokens)
         return [event]
 
+    def _fail_all(self, sequences: list[Sequence], error: RunnerError) -> list[Event]:
+        """Fail what a broken run touched, and trust no slot that it might have touched."""
+        self._prefixes.clear()
+        return [self._fail(one, error) for one in list(sequences)]
+
     def _fail(self, sequence: Sequence, error: RunnerError) -> Failure:
         self.scheduler.remove(sequence, is_sound=False)
         return Failure(sequence.request.key, error)
 
-    def _end(self, is_wanted: Callable[[Sequence], bool]) -> list[Event]:
+    def _end(self, is_wanted: Callable[[Sequence], bool], reason: str) -> list[Event]:
         ended = self.scheduler.find(is_wanted)
         for sequence in ended:
             self.scheduler.remove(sequence)
-        return [sequence.cancel() for sequence in ended]
+        return [sequence.end(reason) for sequence in ended]

@@ -4,7 +4,6 @@ Comes in: sequences. Goes out: a `Plan`, one runner batch and the sequences behi
 no lock, clock or I/O, and knows nothing of sampling, of drafting, or of what makes a slot right.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from nanotriton.engine.picking import Sampled
 from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.sampler import needs_all_logits
 from nanotriton.engine.sequence import Sequence
+from nanotriton.engine.waiting import WaitingLine, urgency
 from nanotriton.errors import Unavailable
 from nanotriton.runners.base import Batch, Copy
 
@@ -36,7 +36,7 @@ class Plan:
 
 
 class Scheduler:
-    """First come, first served; a prefill chunk and a decode turn alternate.
+    """The most urgent first (see `urgency`); a prefill chunk and a decode turn alternate.
 
     So a running stream waits for at most one chunk of somebody's prompt between two tokens, and
     a new prompt waits for at most one decode turn a chunk. A decode turn belongs to whoever waited
@@ -54,7 +54,7 @@ class Scheduler:
         max_waiting: int,
         prefill_chunk: int,
     ) -> None:
-        self.waiting: deque[Sequence] = deque()
+        self.waiting = WaitingLine()
         self.running: list[Sequence] = []
         self._slots = slots
         self._prefixes = prefixes
@@ -72,7 +72,7 @@ class Scheduler:
                 f"the engine is full: {self._max_waiting} requests wait for a slot, which is the "
                 "limit: send the request again in a moment"
             )
-        self.waiting.append(sequence)
+        self.waiting.add(sequence)
 
     def remove(self, sequence: Sequence, is_sound: bool = True) -> None:
         """Take a sequence out, wherever it is; its slot is free for the next step.
@@ -90,14 +90,15 @@ class Scheduler:
         """Every sequence, waiting or running, that `is_wanted`."""
         return [one for one in (*self.running, *self.waiting) if is_wanted(one)]
 
-    def plan(self) -> Plan | None:
+    def plan(self, now_s: float) -> Plan | None:
         """The next step, or None when there is nothing to do."""
-        copies = self._admit()
-        prefilling = next((one for one in self.running if one.is_prefilling), None)
+        copies = self._admit(now_s)
+        prefilling = [one for one in self.running if one.is_prefilling]
         decoding = [one for one in self.running if not one.is_prefilling]
         if prefilling and not (decoding and self._prefilled_last):
             self._prefilled_last = True
-            return self._plan_prefill(prefilling, copies)
+            first = min(prefilling, key=lambda one: urgency(one, now_s))
+            return self._plan_prefill(first, copies)
         self._prefilled_last = False
         return self._plan_decoding(decoding, copies) if decoding else None
 
@@ -112,11 +113,11 @@ class Scheduler:
             sequence.num_cached = min(sequence.num_cached + num_new, len(sequence.tokens) - 1)
             self._slots.lengths[sequence.slot] = sequence.num_cached
 
-    def _admit(self) -> list[Copy]:
+    def _admit(self, now_s: float) -> list[Copy]:
         """Give slots to those that wait, as long as there are any; the copies that it takes."""
         copies: list[Copy] = []
         while self.waiting and self._slots.num_free:
-            sequence = self.waiting.popleft()
+            sequence = self.waiting.pop(now_s)
             place = self._prefixes.place(sequence.tokens, sequence.request.settings.user)
             sequence.slot = place.slot
             sequence.num_reused = sequence.num_cached = place.num_reused

@@ -4,6 +4,7 @@ Comes in: a request and the tokens picked for it. Goes out: token events. Knows 
 sequences.
 """
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -19,11 +20,16 @@ class Sequence:
     """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
 
     `num_reused` of them were there, or in another slot, before the request came. `last_turn` is
-    the number of the last step that brought it tokens.
+    the number of the last decode turn that was its own.
     """
 
-    def __init__(self, request: Request, tokenizer: Tokenizer, context: int, seed: int) -> None:
+    def __init__(
+        self, request: Request, tokenizer: Tokenizer, context: int, seed: int, arrived_s: float
+    ) -> None:
+        timeout_ms = request.settings.timeout_ms
         self.request = request
+        self.arrived_s = arrived_s
+        self.deadline_s = math.inf if timeout_ms is None else arrived_s + timeout_ms / 1000
         self.tokens = list(request.prompt)
         self.slot: int | None = None
         self.num_cached = 0
@@ -83,9 +89,9 @@ class Sequence:
         self._text_bytes += len(text.encode())
         return TokenEvent(self.request.key, tuple(taken), text)
 
-    def cancel(self) -> TokenEvent:
+    def end(self, reason: str) -> TokenEvent:
         """End the sequence where it stands."""
-        return self._finish((), "", "cancelled")
+        return self._finish((), "", reason)
 
     def _append(self, token: int) -> str:
         """Take one token; the text that may be shown with it."""
