@@ -65,6 +65,9 @@ def _complete(arguments: argparse.Namespace) -> int:
         "stop_at": arguments.stop_at,
         "truncate": arguments.truncate,
         "ignore_eos": arguments.ignore_eos,
+        "priority": arguments.priority,
+        "timeout_ms": arguments.timeout_ms,
+        "user": arguments.user,
     }
     prompt = _read_stdin() if arguments.prompt == "-" else arguments.prompt
     with client:
@@ -148,6 +151,9 @@ def _add_complete_options(parser: argparse.ArgumentParser) -> None:
     add("--stop-at", choices=units, help="end with the line, block or function at the cursor")
     add("--truncate", choices=["none", "left"], help="refuse a prompt too long, or cut its left")
     add("--ignore-eos", action="store_true", default=None, help="go on after the end of text")
+    add("--priority", type=int, help="higher is served first; the server's default is 0")
+    add("--timeout-ms", type=int, help="end the completion, as far as it came, after this time")
+    add("--user", help="whose request this is, where the server keeps users apart")
 
 
 if __name__ == "__main__":

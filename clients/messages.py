@@ -36,11 +36,14 @@ class Settings(TypedDict, total=False):
     stop_at: Literal["none", "line", "block", "function"] | None
     truncate: Literal["none", "left"] | None
     ignore_eos: bool | None
+    priority: int | None
+    timeout_ms: int | None
+    user: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer; `finish_reason` is "stop" or "length"."""
+    """A whole answer; `finish_reason` is "stop", "length" or "timeout"."""
 
     text: str
     finish_reason: str

@@ -34,6 +34,9 @@ SETTINGS = {
     "stop_at": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
+    "priority": "INT32",
+    "timeout_ms": "INT32",
+    "user": "BYTES",
     "suffix": "BYTES",
 }
 _LISTS = {"stop"}

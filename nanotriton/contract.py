@@ -59,6 +59,9 @@ SETTINGS = {
     "stop_at": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
+    "priority": "INT32",
+    "timeout_ms": "INT32",
+    "user": "BYTES",
 }
 
 # Inputs and outputs of model.onnx in the ONNX Runtime dialect; export.graph holds the recipe.

@@ -4,10 +4,11 @@ import itertools
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nanotriton.engine.client import EngineClient
@@ -20,6 +21,8 @@ from nanotriton.runners.fake import FakeRunner
 from nanotriton.tokenizer import END_OF_TEXT, Tokenizer
 
 PEER = b"peer"
+# Nothing that could change a text: what every other way of running is held against.
+PLAIN = MappingProxyType({"prefix_cache": False, "speculation": False})
 # 97 tokens, as many as FakeRunner has: characters, words, and characters that are torn apart.
 TABLE = (
     *(bytes([code]) for code in range(33, 103)),
@@ -72,13 +75,17 @@ class Drive:
         end_of_text: int | None = None,
         max_waiting: int = 256,
         prefill_chunk: int = 128,
+        options: Mapping[str, bool] = MappingProxyType({}),
         **runner: Any,
     ) -> None:
         self.runner = FakeRunner(**runner)
-        options = EngineOptions(max_waiting, prefill_chunk)
+        limits = EngineOptions(max_waiting, prefill_chunk, **options)
         seeds = itertools.count(1)
         tokenizer = vocabulary(end_of_text)
-        self.engine = Engine(self.runner, tokenizer, lambda: next(seeds), options)
+        self.now_s = 0.0
+        self.engine = Engine(
+            self.runner, tokenizer, lambda: next(seeds), lambda: self.now_s, limits
+        )
         self.events: dict[int, list[Event]] = defaultdict(list)
         self._numbers = itertools.count()
 
@@ -112,10 +119,14 @@ class Drive:
 
 
 def complete_alone(
-    prompt: Sequence[int], end_of_text: int | None = None, context: int = 64, **settings: Any
+    prompt: Sequence[int],
+    end_of_text: int | None = None,
+    context: int = 64,
+    echo: float = 0.0,
+    **settings: Any,
 ) -> Outcome:
-    """What a request brings in an engine of its own, its prompt entering at once."""
-    drive = Drive(end_of_text, num_slots=1, context=context)
+    """What a request brings in a plain engine of its own, its prompt entering at once."""
+    drive = Drive(end_of_text, num_slots=1, context=context, echo=echo, options=PLAIN)
     number = drive.submit(prompt, **settings)
     drive.finish()
     return drive.outcome(number)

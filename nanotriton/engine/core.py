@@ -1,20 +1,19 @@
 """The engine's heart: requests in, one step at a time, events out.
 
 Comes in: requests and cancellations. Goes out: events. One thread owns it; time, sockets and
-randomness are somebody else's (a seed comes in with `new_seed`).
+randomness are somebody else's (a seed comes in with `new_seed`, the time with `clock`).
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from nanotriton.engine.costs import StepCosts
+from nanotriton.engine.counts import Counts
 from nanotriton.engine.events import Event, Failure, Key
 from nanotriton.engine.kv_slots import KVSlots
-from nanotriton.engine.penalties import changes_logits, penalized
+from nanotriton.engine.picking import Picked, Sampled, pick_tokens
+from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.request import Request
-from nanotriton.engine.sampler import needs_all_logits, pick
 from nanotriton.engine.scheduler import Plan, Scheduler
 from nanotriton.engine.sequence import Sequence
 from nanotriton.errors import InvalidRequest, RunnerError
@@ -25,17 +24,23 @@ from nanotriton.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Limits of the engine; the defaults fit a small model on a few cores.
+    """Limits and switches of the engine; the defaults fit a small model on a few cores.
 
     A prompt enters in chunks of `prefill_chunk` tokens, the longest that running streams wait.
+    `prefix_cache` starts prompts from what earlier ones left in the slots; with `isolate_users`
+    only from what the same user left. `speculation` verifies drafts where that is faster. None of
+    them changes a text.
     """
 
     max_waiting: int = 256
     prefill_chunk: int = 128
+    prefix_cache: bool = True
+    speculation: bool = True
+    isolate_users: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
+        for name in ("max_waiting", "prefill_chunk"):
+            if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}, the least is 1")
 
 
@@ -47,19 +52,27 @@ class Engine:
         runner: Runner,
         tokenizer: Tokenizer,
         new_seed: Callable[[], int],
+        clock: Callable[[], float],
         options: EngineOptions | None = None,
     ) -> None:
         options = options or EngineOptions()
         self._runner = runner
         self._tokenizer = tokenizer
         self._new_seed = new_seed
+        self._clock = clock  # seconds, from any beginning
+        self._costs = StepCosts()
+        self._counts = Counts()
         self._slots = KVSlots(runner.num_slots)
+        self._prefixes = PrefixCache(self._slots, options.prefix_cache, options.isolate_users)
         self.scheduler = Scheduler(
-            self._slots, runner.num_candidates, options.max_waiting, options.prefill_chunk
+            self._slots,
+            self._prefixes,
+            self._costs if options.speculation else None,
+            num_candidates=runner.num_candidates,
+            max_waiting=options.max_waiting,
+            prefill_chunk=options.prefill_chunk,
         )
         self.last_step = ""  # the kind of the step just run; "" when there was none
-        self._num_steps = 0
-        self._num_tokens = 0
 
     @property
     def has_work(self) -> bool:
@@ -75,33 +88,34 @@ class Engine:
             self._tokenizer,
             self._runner.context,
             self._new_seed() if seed is None else seed,
+            self._clock(),
         )
         self.scheduler.add(sequence)
 
     def cancel(self, key: Key) -> list[Event]:
         """End a request now, its slot free for the next step; no event if it is not there."""
-        return self._end(lambda one: one.request.key == key)
+        return self._end(lambda one: one.request.key == key, "cancelled")
 
     def cancel_peer(self, peer: bytes) -> list[Event]:
         """End every request of one peer."""
-        return self._end(lambda one: one.request.key[0] == peer)
+        return self._end(lambda one: one.request.key[0] == peer, "cancelled")
 
     def step(self) -> list[Event]:
         """Run the next batch, if there is one, and return what it brought."""
-        plan = self.scheduler.plan()
+        now_s = self._clock()
+        overdue = self._end(lambda one: one.deadline_s <= now_s, "timeout")
+        plan = self.scheduler.plan(now_s)
         self.last_step = plan.kind if plan else ""
         if plan is None:
-            return []
+            return overdue
         try:
-            candidates = self._runner.run(plan.batch)
+            candidates = self._run(plan)
         except RunnerError as error:
-            return [self._fail(one, error) for one in list(plan.touched)]
-        self._num_steps += 1
-        self.scheduler.commit(plan)
-        return self._sample(plan, candidates)
+            return overdue + self._fail_all(plan.touched, error)
+        return overdue + self._commit(plan, pick_tokens(plan.sampled, candidates))
 
     def stats(self) -> dict[str, int]:
-        """Counts at this moment, and since the start."""
+        """Counts at this moment, and since the start (see `Counts`)."""
         return {
             "context": self._runner.context,
             "num_slots": self._runner.num_slots,
@@ -110,8 +124,8 @@ class Engine:
             "num_waiting": len(self.scheduler.waiting),
             "num_cached_tokens": sum(one.num_cached for one in self.scheduler.running),
             "kv_cache_bytes": self._runner.cache_bytes,
-            "num_steps": self._num_steps,
-            "num_tokens": self._num_tokens,
+            **asdict(self._counts),
+            "num_evictions": self._prefixes.num_evictions,
         }
 
     def _fit(self, request: Request) -> Request:
@@ -139,50 +153,50 @@ class Engine:
             return Request(request.key, tuple(kept), settings)
         raise too_long(f"{len(prompt)} tokens", context)
 
-    def _sample(self, plan: Plan, candidates: Candidates) -> list[Event]:
-        """Pick a token for each sampled sequence and let go of those that are finished."""
-        events: list[Event] = []
-        for sequence, token in zip(plan.sampled, self._pick(plan, candidates), strict=True):
-            if token < 0:
+    def _run(self, plan: Plan) -> Candidates:
+        """Run a plan's batch and learn what such a batch costs."""
+        started_s = self._clock()
+        candidates = self._runner.run(plan.batch)
+        self._counts.num_steps += 1
+        if plan.is_decoding and not plan.batch.copies:
+            num_rows, num_tokens = plan.batch.input_ids.shape
+            self._costs.note(num_rows, num_tokens, self._clock() - started_s)
+        return candidates
+
+    def _commit(self, plan: Plan, picked: list[Picked]) -> list[Event]:
+        """Give each sampled sequence its tokens and let go of those that are finished."""
+        events = [
+            event
+            for sampled, one in zip(plan.sampled, picked, strict=True)
+            for event in self._accept(sampled, one)
+        ]
+        self.scheduler.commit(plan)
+        for sampled, one in zip(plan.sampled, picked, strict=True):
+            if sampled.sequence.finish_reason is not None:
+                self.scheduler.remove(sampled.sequence)
+            elif one.is_broken:
                 error = RunnerError("the model answered with NaN: its weights or input are broken")
-                events.append(self._fail(sequence, error))
-                continue
-            events.append(sequence.accept(int(token)))
-            self._num_tokens += 1
-            if sequence.finish_reason is not None:
-                self.scheduler.remove(sequence)
+                events.append(self._fail(sampled.sequence, error))
         return events
 
-    def _pick(self, plan: Plan, candidates: Candidates) -> NDArray[np.int64]:
-        """Chosen token of each sampled row, (R,) int64; -1 where the logits are NaN."""
-        sampled = plan.sampled
-        if not sampled:
-            return np.empty(0, np.int64)
-        settings = [one.request.settings for one in sampled]
-        uniforms = [one.next_uniform() for one in sampled]
-        columns = pick(candidates.logits, settings, uniforms)
-        tokens: NDArray[np.int64] = candidates.tokens[np.arange(len(sampled)), columns]
-        if candidates.full is not None:
-            num_candidates = candidates.logits.shape[1]
-            for row, one in enumerate(settings):
-                if needs_all_logits(one, num_candidates):
-                    logits = candidates.full[row]
-                    if changes_logits(one):
-                        prompt = sampled[row].request.prompt
-                        written = sampled[row].tokens[len(prompt) :]
-                        logits = penalized(logits, one, prompt, written)
-                    order = np.argsort(-logits, kind="stable")
-                    sorted_logits = logits[order][None]
-                    tokens[row] = order[pick(sorted_logits, [one], uniforms[row : row + 1])[0]]
-        tokens[np.isnan(candidates.lse)] = -1
-        return tokens
+    def _accept(self, sampled: Sampled, picked: Picked) -> list[Event]:
+        if not picked.tokens:
+            return []
+        event = sampled.sequence.accept(picked.tokens)
+        self._counts.note(sampled, event.tokens)
+        return [event]
+
+    def _fail_all(self, sequences: list[Sequence], error: RunnerError) -> list[Event]:
+        """Fail what a broken run touched, and trust no slot that it might have touched."""
+        self._prefixes.clear()
+        return [self._fail(one, error) for one in list(sequences)]
 
     def _fail(self, sequence: Sequence, error: RunnerError) -> Failure:
-        self.scheduler.remove(sequence)
+        self.scheduler.remove(sequence, is_sound=False)
         return Failure(sequence.request.key, error)
 
-    def _end(self, is_wanted: Callable[[Sequence], bool]) -> list[Event]:
+    def _end(self, is_wanted: Callable[[Sequence], bool], reason: str) -> list[Event]:
         ended = self.scheduler.find(is_wanted)
         for sequence in ended:
             self.scheduler.remove(sequence)
-        return [sequence.cancel() for sequence in ended]
+        return [sequence.end(reason) for sequence in ended]

@@ -20,8 +20,8 @@ class Usage:
 class TokenEvent:
     """New tokens of one request and the text that became whole with them.
 
-    The last event of a request has a `finish_reason` ("stop", "length" or "cancelled") and its
-    `usage`. Tokens of a stop string are counted and returned, its text is not.
+    The last event of a request has a `finish_reason` ("stop", "length", "timeout" or "cancelled")
+    and its `usage`. Tokens of a stop string are counted and returned, its text is not.
     """
 
     key: Key

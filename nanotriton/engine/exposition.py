@@ -36,9 +36,9 @@ COUNTERS = {
 ENGINE_COUNTERS = {
     "prefix_lookup_tokens_total": ("prefix_lookup_tokens", "Prompt tokens looked up"),
     "prefix_hit_tokens_total": ("prefix_hit_tokens", "Prompt tokens whose KV was there already"),
-    "prefix_evictions_total": ("prefix_evictions", "Kept sequences whose slot was taken"),
-    "speculation_drafted_total": ("drafted_tokens", "Tokens that speculation guessed"),
-    "speculation_accepted_total": ("accepted_tokens", "Guessed tokens that were right"),
+    "prefix_evictions_total": ("num_evictions", "Kept sequences whose slot was taken"),
+    "speculation_drafted_total": ("num_drafted", "Tokens that speculation guessed"),
+    "speculation_accepted_total": ("num_accepted", "Guessed tokens that were right"),
 }
 
 

@@ -178,8 +178,14 @@ def build_engine(args: argparse.Namespace) -> Engine:
     if args.kv_cache_bytes is not None:
         num_slots = min(num_slots, slots_within(args.kv_cache_bytes, manifest))
     runner = OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads)
-    options = EngineOptions(max_waiting=args.max_waiting, prefill_chunk=args.prefill_chunk)
-    return Engine(runner, tokenizer, lambda: secrets.randbits(63), options)
+    options = EngineOptions(
+        max_waiting=args.max_waiting,
+        prefill_chunk=args.prefill_chunk,
+        prefix_cache=args.prefix_cache == "on",
+        speculation=args.speculation == "on",
+        isolate_users=args.isolate_users == "on",
+    )
+    return Engine(runner, tokenizer, lambda: secrets.randbits(63), time.monotonic, options)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -201,6 +207,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prefill-chunk", type=int, default=128, help="prompt tokens that enter in one step"
     )
+    _add_switch(parser, "--prefix-cache", "on", "start prompts from what earlier ones left")
+    _add_switch(parser, "--speculation", "on", "verify guesses at the text's own repetitions")
+    _add_switch(parser, "--isolate-users", "off", "only from what the same `user` left")
     parser.add_argument(
         "--threads",
         type=int,
@@ -208,6 +217,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="threads of the runtime; default: one a usable core",
     )
     return parser
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, default: str, help_text: str) -> None:
+    help_text = f"{help_text}; default {default}"
+    parser.add_argument(name, choices=("on", "off"), default=default, help=help_text)
 
 
 if __name__ == "__main__":

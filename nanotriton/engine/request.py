@@ -21,6 +21,7 @@ from nanotriton.errors import InvalidRequest
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
+MAX_USER_BYTES = 256
 TRUNCATE = ("none", "left")
 CHOICES = {"stop_at": STOP_AT, "truncate": TRUNCATE}
 
@@ -34,6 +35,8 @@ RANGES: dict[str, tuple[float, float | None, str]] = {
     "frequency_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "presence_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "seed": (0, None, "leave it out for a random one"),
+    "priority": (-8, 8, "higher goes first"),
+    "timeout_ms": (1, None, "leave it out to wait as long as it takes"),
 }
 
 # What Triton and its clients put beside the tensors on their own, and forwarded headers (x-...).
@@ -49,7 +52,8 @@ class Settings:
     The defaults are greedy. `top_p` and `min_p` apply after the temperature, in the order top_k,
     top_p, min_p. `logit_bias` holds pairs of a token id and what is added to its logit; it comes as
     the JSON object that OpenAI's API has. `stop_at` ends the text with its line, block or function
-    (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long.
+    (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long. `user` names
+    whose request it is, for an engine that keeps users apart.
     """
 
     max_tokens: int = 64
@@ -66,6 +70,9 @@ class Settings:
     stop_at: str = "none"
     truncate: str = "none"
     ignore_eos: bool = False
+    priority: int = 0
+    timeout_ms: int | None = None
+    user: str = ""
 
     def __post_init__(self) -> None:
         for name, (least, most, meaning) in RANGES.items():
@@ -84,6 +91,11 @@ class Settings:
             if (choice := getattr(self, name)) not in choices:
                 allowed = ", ".join(map(repr, choices[:-1])) + f" and {choices[-1]!r}"
                 raise InvalidRequest(f"{name} is {choice!r:.64}, allowed are {allowed}")
+        if len(self.user.encode()) > MAX_USER_BYTES:
+            raise InvalidRequest(
+                f"user has {len(self.user.encode())} bytes, at most {MAX_USER_BYTES} are allowed: "
+                "send a shorter name, such as a hash of it"
+            )
         if len(self.stop) > MAX_STOPS:
             raise InvalidRequest(
                 f"stop has {len(self.stop)} strings, at most {MAX_STOPS} are allowed: send fewer"

@@ -4,8 +4,12 @@ Comes in: a request and the tokens picked for it. Goes out: token events. Knows 
 sequences.
 """
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 
+from nanotriton.engine.drafts import Drafter
 from nanotriton.engine.events import TokenEvent, Usage
 from nanotriton.engine.request import Request
 from nanotriton.engine.stops import TextEnd
@@ -14,13 +18,25 @@ from nanotriton.tokenizer import TextDecoder, Tokenizer
 
 
 class Sequence:
-    """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet."""
+    """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
 
-    def __init__(self, request: Request, tokenizer: Tokenizer, context: int, seed: int) -> None:
+    `num_reused` of them were there, or in another slot, before the request came. `last_turn` is
+    the number of the last decode turn that was its own.
+    """
+
+    def __init__(
+        self, request: Request, tokenizer: Tokenizer, context: int, seed: int, arrived_s: float
+    ) -> None:
+        timeout_ms = request.settings.timeout_ms
         self.request = request
+        self.arrived_s = arrived_s
+        self.deadline_s = math.inf if timeout_ms is None else arrived_s + timeout_ms / 1000
         self.tokens = list(request.prompt)
         self.slot: int | None = None
         self.num_cached = 0
+        self.num_reused = 0
+        self.last_turn = 0
+        self.drafter = Drafter(self.tokens)
         self.finish_reason: str | None = None
         self._context = context
         # A special token has no text; whatever follows it is no part of this completion.
@@ -32,6 +48,7 @@ class Sequence:
             before = tokenizer.decode(before_cursor(request.prompt, tokenizer.special_tokens))
         self._stops = TextEnd(request.settings.stop, stop_at, before)
         self._random = np.random.default_rng(seed) if request.settings.temperature > 0 else None
+        self._drawn: list[float] = []
         self._text_bytes = 0
 
     @property
@@ -44,29 +61,56 @@ class Sequence:
         """Tokens generated so far."""
         return len(self.tokens) - len(self.request.prompt)
 
-    def next_uniform(self) -> float:
-        """The next number in [0, 1) of this request's own stream; 0 for a greedy one."""
-        return float(self._random.random()) if self._random else 0.0
+    @property
+    def num_left(self) -> int:
+        """Tokens that may still come."""
+        # The newest token needs a place in the slot only if another one is to follow it.
+        room = self._context + 1 - len(self.tokens)
+        return min(room, self.request.settings.max_tokens - self.num_completed)
 
-    def accept(self, token: int) -> TokenEvent:
-        """Append a picked token; sets `finish_reason` when it was the last."""
+    def uniforms(self, count: int) -> list[float]:
+        """The next numbers in [0, 1) of this request's own stream; zeros for a greedy one.
+
+        `accept` uses one up for each token: what follows a draft that was wrong is drawn with the
+        number that it would have been drawn with anyway.
+        """
+        if self._random is None:
+            return [0.0] * count
+        missing = count - len(self._drawn)
+        self._drawn += [float(self._random.random()) for _ in range(missing)]
+        return self._drawn[:count]
+
+    def accept(self, tokens: Iterable[int]) -> TokenEvent:
+        """Append picked tokens, up to the last one, which sets `finish_reason`."""
+        taken: list[int] = []
+        text = ""
+        for token in tokens:
+            taken.append(token)
+            text += self._append(token)
+            if self.finish_reason is not None:
+                break
+        del self._drawn[: len(taken)]
+        if self.finish_reason is not None:
+            return self._finish(tuple(taken), text, self.finish_reason)
+        self._text_bytes += len(text.encode())
+        return TokenEvent(self.request.key, tuple(taken), text)
+
+    def end(self, reason: str) -> TokenEvent:
+        """End the sequence where it stands."""
+        return self._finish((), "", reason)
+
+    def _append(self, token: int) -> str:
+        """Take one token; the text that may be shown with it."""
         self.tokens.append(token)
         if token in self._ends:
-            return self._finish((token,), "", "stop")
+            self.finish_reason = "stop"
+            return ""
         text = self._stops.push(self._decoder.push((token,)))
         if self._stops.stopped:
-            return self._finish((token,), text, "stop")
-        # The newest token needs a place in the slot only if another one is to follow it.
-        if self.num_completed == self.request.settings.max_tokens or (
-            len(self.tokens) > self._context
-        ):
-            return self._finish((token,), text, "length")
-        self._text_bytes += len(text.encode())
-        return TokenEvent(self.request.key, (token,), text)
-
-    def cancel(self) -> TokenEvent:
-        """End the sequence where it stands."""
-        return self._finish((), "", "cancelled")
+            self.finish_reason = "stop"
+        elif self.num_left == 0:
+            self.finish_reason = "length"
+        return text
 
     def _finish(self, tokens: tuple[int, ...], text: str, reason: str) -> TokenEvent:
         self.finish_reason = reason

@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """The first `length` tokens that slot `source` holds, to the beginning of slot `target`."""
+
+    source: int
+    target: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One call: row b works on slot `first_slot + b` and appends T tokens to it.
 
@@ -21,6 +30,7 @@ class Batch:
                   token and its slot's own length: what it writes there is overwritten later.
     rows          (R,) int64, positions b * T + t whose logits are wanted
     full_logits   whether `Candidates.full` is wanted too (slow: V numbers a row)
+    copies        made before anything else, in their order
 
     T > 1 needs B = 1 (a limit of ONNX Runtime's GroupQueryAttention with a past).
     """
@@ -30,6 +40,7 @@ class Batch:
     past_lengths: NDArray[np.int32]
     rows: NDArray[np.int64]
     full_logits: bool = False
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Runner(Protocol):
     cache_bytes: int
 
     def run(self, batch: Batch) -> Candidates:
-        """Append the batch's tokens to their slots and return the wanted rows' candidates.
+        """Make the copies, append the tokens to their slots, return the wanted rows' candidates.
 
         Raises RunnerError when the runtime fails; the slots it touched are then undefined.
         """

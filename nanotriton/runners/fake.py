@@ -19,7 +19,8 @@ class FakeRunner:
     """S slots over a vocabulary of V tokens; `batches` records the shape of every call.
 
     `fail_on` names a token id whose arrival makes the call raise RunnerError, `nan_on` one that
-    makes its row's logits NaN.
+    makes its row's logits NaN. `echo` is how much likelier, in logits, it makes what followed the
+    newest token where that stood before: code repeats itself.
     """
 
     num_slots: int = 4
@@ -28,6 +29,7 @@ class FakeRunner:
     num_candidates: int = 8
     fail_on: int | None = None
     nan_on: int | None = None
+    echo: float = 0.0
     batches: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -39,6 +41,10 @@ class FakeRunner:
         num_rows, num_new = batch.input_ids.shape
         assert num_rows == 1 or num_new == 1
         self.batches.append((num_rows, num_new))
+        for one in batch.copies:
+            self._slots[one.target] = -1  # what lay behind the copy must not be read
+            self._slots[one.target, : one.length] = self._slots[one.source, : one.length]
+            assert (self._slots[one.target, : one.length] >= 0).all(), one
         if self.fail_on is not None and self.fail_on in batch.input_ids:
             raise RunnerError(f"token {self.fail_on} was told to fail")
         for row, past in enumerate(batch.past_lengths):
@@ -61,4 +67,8 @@ class FakeRunner:
         if batch.input_ids[row, column] == self.nan_on:
             return np.full(self.vocab_size, np.nan, np.float32)
         seed = zlib.crc32(prefix.tobytes())
-        return np.random.default_rng(seed).normal(0, 3, self.vocab_size).astype(np.float32)
+        logits = np.random.default_rng(seed).normal(0, 3, self.vocab_size).astype(np.float32)
+        earlier = np.flatnonzero(prefix[:-1] == prefix[-1])
+        if len(earlier):
+            logits[prefix[earlier[-1] + 1]] += self.echo
+        return logits

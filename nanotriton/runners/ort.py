@@ -17,7 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from nanotriton import contract
 from nanotriton.contract import Manifest
 from nanotriton.errors import RunnerError
-from nanotriton.runners.base import Batch, Candidates
+from nanotriton.runners.base import Batch, Candidates, Copy
 
 # A new binding costs about 225 us, a cached one nothing (measured: 12 layers, 2 cores).
 MAX_BINDINGS = 128
@@ -91,7 +91,7 @@ class OrtRunner:
         self._bindings: OrderedDict[_Shape, _Binding] = OrderedDict()
 
     def run(self, batch: Batch) -> Candidates:
-        """Append the batch's tokens to their slots and return the wanted rows' candidates."""
+        """Make the copies, append the tokens to their slots, return the wanted rows' candidates."""
         num_sequences, num_tokens = batch.input_ids.shape
         assert num_tokens == 1 or num_sequences == 1, batch.input_ids.shape
         assert 0 <= batch.first_slot <= self.num_slots - num_sequences, batch.first_slot
@@ -102,6 +102,8 @@ class OrtRunner:
         assert batch.input_ids.max() < self.vocab_size, batch.input_ids.max()
         assert len(batch.rows) > 0
 
+        for one in batch.copies:
+            self._copy(one)
         binding = self._bind(
             _Shape(num_sequences, num_tokens, len(batch.rows), batch.first_slot, batch.full_logits)
         )
@@ -116,6 +118,14 @@ class OrtRunner:
         except ORT_ERRORS as error:
             raise RunnerError(f"ONNX Runtime failed: {_first_line(error)}") from None
         return binding.candidates
+
+    def _copy(self, one: Copy) -> None:
+        """Copy a beginning of keys and values, (L, 2, H, T, D), from slot to slot."""
+        assert one.source != one.target, one
+        assert 0 < one.length <= self.context, one
+        self._cache[:, :, one.target, :, : one.length] = self._cache[
+            :, :, one.source, :, : one.length
+        ]
 
     def _bind(self, shape: _Shape) -> _Binding:
         """The binding of a shape: the cached one, or a new one in the place of the oldest."""

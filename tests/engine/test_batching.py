@@ -44,8 +44,14 @@ JOBS = st.lists(
     min_size=1,
     max_size=6,
 )
-SLOTS = st.integers(1, 4)
-CHUNKS = st.integers(1, 9)
+SHAPES = st.fixed_dictionaries(
+    {
+        "num_slots": st.integers(1, 4),
+        "prefill_chunk": st.integers(1, 9),
+        "echo": st.sampled_from([0.0, 9.0]),
+        "context": st.just(CONTEXT),
+    }
+)
 
 
 def run(drive, jobs):
@@ -64,39 +70,32 @@ def run(drive, jobs):
 
 
 @settings(deadline=None)
-@given(JOBS, SLOTS, CHUNKS)
-def test_every_request_fares_in_a_mix_as_it_does_alone(jobs, num_slots, chunk):
-    drive = Drive(END_OF_TEXT, num_slots=num_slots, context=CONTEXT, prefill_chunk=chunk)
+@given(JOBS, SHAPES)
+def test_every_request_fares_in_a_mix_as_it_does_alone(jobs, shape):
+    drive = Drive(END_OF_TEXT, **shape)
     for number, job in zip(run(drive, jobs), jobs, strict=True):
         found = drive.outcome(number)
-        alone = complete_alone(job.prompt, END_OF_TEXT, CONTEXT, **job.asked)
+        alone = complete_alone(job.prompt, END_OF_TEXT, CONTEXT, shape["echo"], **job.asked)
         if found.reason == "cancelled":
             assert found.tokens == alone.tokens[: len(found.tokens)]
         else:
             assert found == alone
-    assert drive.engine.stats()["num_free_slots"] == num_slots
+    assert drive.engine.stats()["num_free_slots"] == shape["num_slots"]
 
 
 @settings(deadline=None, max_examples=50)
-@given(JOBS, SLOTS, CHUNKS, st.none() | TOKENS, st.none() | TOKENS)
-def test_every_request_ends_in_exactly_one_final_event(jobs, num_slots, chunk, fail_on, nan_on):
-    drive = Drive(
-        END_OF_TEXT,
-        num_slots=num_slots,
-        context=CONTEXT,
-        prefill_chunk=chunk,
-        fail_on=fail_on,
-        nan_on=nan_on,
-    )
+@given(JOBS, SHAPES, st.none() | TOKENS, st.none() | TOKENS)
+def test_every_request_ends_in_exactly_one_final_event(jobs, shape, fail_on, nan_on):
+    drive = Drive(END_OF_TEXT, fail_on=fail_on, nan_on=nan_on, **shape)
     for number in run(drive, jobs):
         drive.outcome(number)  # asserts that its last event is final, and no other
-    assert drive.engine.stats()["num_free_slots"] == num_slots
+    assert drive.engine.stats()["num_free_slots"] == shape["num_slots"]
 
 
 @settings(deadline=None, max_examples=50)
-@given(JOBS, SLOTS, CHUNKS)
-def test_text_and_usage_are_those_of_the_tokens(jobs, num_slots, chunk):
-    drive = Drive(END_OF_TEXT, num_slots=num_slots, context=CONTEXT, prefill_chunk=chunk)
+@given(JOBS, SHAPES)
+def test_text_and_usage_are_those_of_the_tokens(jobs, shape):
+    drive = Drive(END_OF_TEXT, **shape)
     tokenizer = vocabulary(END_OF_TEXT)
     for number, job in zip(run(drive, jobs), jobs, strict=True):
         found = drive.outcome(number)

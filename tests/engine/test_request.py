@@ -43,6 +43,10 @@ REFUSED = [
     ("stop", ("x" * 257,), "a stop string has 257 bytes, allowed is 1 to 256: send a shorter"),
     ("stop", ("é" * 129,), "a stop string has 258 bytes, allowed is 1 to 256"),
     ("stop", ("",), "a stop string has 0 bytes, allowed is 1 to 256"),
+    ("priority", 9, "priority is 9, allowed is -8 to 8: higher goes first"),
+    ("priority", -9, "priority is -9, allowed is -8 to 8"),
+    ("timeout_ms", 0, "timeout_ms is 0, allowed is at least 1: leave it out to wait"),
+    ("user", "é" * 129, "user has 258 bytes, at most 256 are allowed: send a shorter name"),
 ]
 ALLOWED = [
     ("max_tokens", 1),
@@ -66,6 +70,11 @@ ALLOWED = [
     ("truncate", "left"),
     ("truncate", "none"),
     ("ignore_eos", True),
+    ("priority", -8),
+    ("priority", 8),
+    ("timeout_ms", 1),
+    ("timeout_ms", 2**31 - 1),
+    ("user", "x" * 256),
 ]
 ANY_SETTINGS = st.builds(
     Settings,
@@ -85,6 +94,9 @@ ANY_SETTINGS = st.builds(
     stop_at=st.sampled_from(["none", "line", "block", "function"]),
     truncate=st.sampled_from(["none", "left"]),
     ignore_eos=st.booleans(),
+    priority=st.integers(-8, 8),
+    timeout_ms=st.none() | st.integers(1, 2**31 - 1),
+    user=st.text(max_size=64),
 )
 
 

@@ -1,15 +1,12 @@
-from statistics import NormalDist
-
 import numpy as np
 import pytest
+from fitting import ODDS, chance_of_a_worse_fit
 
 from nanotriton.engine.request import Settings
 from nanotriton.engine.sampler import needs_all_logits, pick
 
 LOGITS = np.array([2.0, 1.7, 1.2, 1.2, 0.6, 0.1, -0.4, -1.0, -1.5, -2.0], np.float32)  # (K,)
 NUM_DRAWS = 20_000
-# Below this probability of so bad a fit a sampler is called wrong.
-ODDS = 1e-6
 FILTERS = {
     "plain": {"temperature": 1.0},
     "cold": {"temperature": 0.5},
@@ -39,14 +36,6 @@ def draw(logits, settings, uniforms):
     """Column for each uniform number, all with the same logits and settings."""
     rows = np.tile(logits, (len(uniforms), 1))
     return pick(rows, [settings] * len(uniforms), uniforms)
-
-
-def chance_of_a_worse_fit(counts, expected):
-    """P(chi-square exceeds what was seen), by the approximation of Wilson and Hilferty (1931)."""
-    freedom = len(counts) - 1
-    per_degree = ((counts - expected) ** 2 / expected).sum() / freedom
-    spread = 2 / (9 * freedom)
-    return 1 - NormalDist().cdf((per_degree ** (1 / 3) - (1 - spread)) / spread**0.5)
 
 
 def random_rows(num_rows, num_columns):

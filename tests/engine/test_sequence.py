@@ -19,10 +19,10 @@ ASCII = Tokenizer(
 def run(prompt: list[int], tokens: list[int], **settings: object) -> tuple[str, str | None]:
     """Text and finish reason of a sequence for which these tokens are picked."""
     request = Request((b"", 1), tuple(prompt), Settings(**settings))  # type: ignore[arg-type]
-    sequence = Sequence(request, ASCII, context=256, seed=1)
+    sequence = Sequence(request, ASCII, context=256, seed=1, arrived_s=0.0)
     text = ""
     for token in tokens:
-        text += sequence.accept(token).text
+        text += sequence.accept((token,)).text
         if sequence.finish_reason:
             break
     return text, sequence.finish_reason

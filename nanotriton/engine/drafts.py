@@ -1,0 +1,86 @@
+"""Prompt-lookup speculation: what a sequence may write next, guessed from what it holds already.
+
+Comes in: one sequence's tokens, its prompt's suffix among them. Goes out: a draft of the next
+tokens, and how much of it is worth verifying. Code repeats itself, so the tokens that followed the
+same few tokens earlier are a good guess (Saxena 2023, "Prompt Lookup Decoding"). A draft only ever
+saves time: the text is decided by the model's own logits. Knows nothing of batches or clocks.
+"""
+
+from collections.abc import Sequence
+
+from nanotriton.engine.costs import StepCosts
+
+MAX_DRAFT = 8
+# Few lengths, so that the runner's bindings of each shape are met again.
+LENGTHS = (1, 2, 4, MAX_DRAFT)
+NGRAMS = (3, 2)  # the longer one knows better
+FIRST_ACCEPTANCE = 0.5
+# One guess moves the acceptance by this share: it forgets what lies more than a few lines back.
+ACCEPTANCE_RATE = 1 / 8
+# Drafting must look this much faster than not drafting: its costs are estimates.
+MARGIN = 1.1
+
+
+class Drafter:
+    """Drafts for one sequence, whose growing list of tokens it reads.
+
+    Every draft is scored against what came, also when it was not verified: so speculation that
+    stopped because it lost begins again where the text repeats itself again.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.acceptance = FIRST_ACCEPTANCE
+        self._tokens = tokens
+        self._ends: dict[tuple[int, ...], int] = {}  # n-gram to where it last ended
+        self._num_indexed = 0
+        self._draft: list[int] = []
+        self._drafted_at = 0
+
+    def propose(self) -> list[int]:
+        """MAX_DRAFT tokens that may follow, or none when nothing like the end came before."""
+        if self._drafted_at < len(self._tokens):
+            self._score()
+            self._index()
+            self._draft = self._continuation()
+            self._drafted_at = len(self._tokens)
+        return self._draft
+
+    def _score(self) -> None:
+        for guess, token in zip(self._draft, self._tokens[self._drafted_at :], strict=False):
+            self.acceptance += ((guess == token) - self.acceptance) * ACCEPTANCE_RATE
+            if guess != token:
+                return
+
+    def _index(self) -> None:
+        """Note where each n-gram ends, but for the last ones: nothing follows them yet."""
+        for end in range(self._num_indexed + 1, len(self._tokens)):
+            for n in NGRAMS:
+                if n <= end:
+                    self._ends[tuple(self._tokens[end - n : end])] = end
+        self._num_indexed = max(0, len(self._tokens) - 1)
+
+    def _continuation(self) -> list[int]:
+        """What followed the sequence's last n-gram before; a draft that reaches the end goes on."""
+        for n in NGRAMS:
+            if end := self._ends.get(tuple(self._tokens[-n:])):
+                draft = list(self._tokens[end : end + MAX_DRAFT])
+                while len(draft) < MAX_DRAFT:
+                    draft.append(draft[len(draft) - (len(self._tokens) - end)])
+                return draft
+        return []
+
+
+def draft_length(acceptance: float, num_decoding: int, limit: int, costs: StepCosts) -> int:
+    """How many tokens of a draft to verify, up to `limit`; 0 where speculation would lose.
+
+    A verify pass serves one sequence alone (the graph's limit), so it competes with a step that
+    serves all `num_decoding` of them: what counts is tokens per second of either. A draft of k
+    tokens, each right with probability a, brings (1 - a^(k+1)) / (1 - a) tokens (Leviathan et al.
+    2023, equation 1).
+    """
+    best, most = 0, MARGIN * num_decoding / costs.decode(num_decoding)
+    for length in LENGTHS:
+        rate = sum(acceptance**i for i in range(length + 1)) / costs.verify(length)
+        if length <= limit and rate > most:
+            best, most = length, rate
+    return best

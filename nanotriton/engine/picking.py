@@ -1,0 +1,91 @@
+"""Candidates to tokens: one for each sampled sequence, and more where a draft proves right.
+
+Comes in: a plan's sequences and the runner's candidates. Goes out: the tokens of each. A verified
+position is sampled from its own logits with the request's own next number, and the draft goes on
+as long as it is what was sampled: so the text is, number for number, the one without a draft.
+Pure; knows nothing of slots.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanotriton.engine.penalties import changes_logits, penalized
+from nanotriton.engine.sampler import needs_all_logits, pick
+from nanotriton.engine.sequence import Sequence
+from nanotriton.runners.base import Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A sequence and the 1 + len(draft) rows behind it: its newest token's, then the draft's."""
+
+    sequence: Sequence
+    draft: tuple[int, ...] = ()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of candidates that it reads."""
+        return 1 + len(self.draft)
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Tokens that a sequence gets; `is_broken` when the logits that follow them are NaN."""
+
+    tokens: list[int]
+    is_broken: bool
+
+
+def pick_tokens(sampled: list[Sampled], candidates: Candidates) -> list[Picked]:
+    """The tokens of each sampled sequence; its rows stand in the candidates in this order."""
+    if not sampled:
+        return []
+    rows = [(one, index) for one in sampled for index in range(one.num_rows)]
+    settings = [one.sequence.request.settings for one, _ in rows]
+    uniforms = [number for one in sampled for number in one.sequence.uniforms(one.num_rows)]
+    columns = pick(candidates.logits, settings, uniforms)
+    num_candidates = candidates.logits.shape[1]
+
+    def token_at(row: int) -> int:
+        if not needs_all_logits(settings[row], num_candidates):
+            return int(candidates.tokens[row, columns[row]])
+        assert candidates.full is not None
+        logits = candidates.full[row]
+        if changes_logits(settings[row]):
+            logits = _penalized(logits, *rows[row])
+        order = np.argsort(-logits, kind="stable")
+        column = pick(logits[order][None], [settings[row]], [uniforms[row]])[0]
+        return int(order[column])
+
+    starts = np.cumsum([0, *(one.num_rows for one in sampled)])
+    return [
+        _walk(one.draft, int(start), candidates, token_at)
+        for one, start in zip(sampled, starts, strict=False)
+    ]
+
+
+def _penalized(
+    logits: NDArray[np.float32], sampled: Sampled, num_drafted: int
+) -> NDArray[np.float32]:
+    """A row's logits as the request wants them, after so many tokens of its draft."""
+    request = sampled.sequence.request
+    written = sampled.sequence.tokens[len(request.prompt) :]
+    drafted = sampled.draft[:num_drafted]
+    return penalized(logits, request.settings, request.prompt, (*written, *drafted))
+
+
+def _walk(
+    draft: tuple[int, ...], start: int, candidates: Candidates, token_at: Callable[[int], int]
+) -> Picked:
+    """Go along a draft up to the first token that is not what the logits brought."""
+    tokens: list[int] = []
+    for row, expected in enumerate((*draft, None), start):
+        if np.isnan(candidates.lse[row]):
+            return Picked(tokens, True)
+        tokens.append(token_at(row))
+        if tokens[-1] != expected:
+            break
+    return Picked(tokens, False)

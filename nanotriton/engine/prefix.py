@@ -1,0 +1,172 @@
+"""The prefix cache: what the slots hold, which of it a prompt starts from, which slot it gets.
+
+Comes in: prompts as token ids, and users' names. Goes out: slots, and copies between them for the
+runner. Token for token exact: positions count from a prompt's beginning, so one that was cut on
+the left simply shares no beginning with what it was before. An engine serves one version of one
+model, so nothing that is held can be of another. Knows nothing of the memory, clocks or requests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nanotriton.engine.kv_slots import KVSlots
+from nanotriton.runners.base import Copy
+
+# A decode batch runs over all slots between its first and its last; the rows in between cost time
+# and bring nothing. A copy costs less than one step with more of them than this.
+MAX_DEAD_ROWS = 3
+# A shorter beginning is computed as fast as it is copied, and half the prompts share one.
+MIN_SHARED_TOKENS = 8
+
+
+@dataclass(slots=True)
+class _Holding:
+    """Whose tokens a slot holds: as many of `tokens` as the slot's length says."""
+
+    tokens: Sequence[int]
+    user: str
+    used_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The first `length` tokens in `slot` are those that were asked for."""
+
+    slot: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A slot whose first `num_reused` tokens are the sequence's; the copies make room in it."""
+
+    slot: int
+    num_reused: int
+    copies: tuple[Copy, ...]
+
+
+class PrefixCache:
+    """Keeps what ended sequences leave in their slots until the slots are needed.
+
+    What goes first is what is worth least: tokens held, divided by how many placements ago they
+    were last used. Without `is_on` it only gives slots. With `isolate_users` a sequence starts
+    from nothing but what the same user left, and without a user's name from nothing at all.
+    """
+
+    def __init__(self, slots: KVSlots, is_on: bool = True, isolate_users: bool = False) -> None:
+        self.num_evictions = 0
+        self._slots = slots
+        self._is_on = is_on
+        self._isolate_users = isolate_users
+        self._holdings: dict[int, _Holding] = {}
+        self._num_placed = 0
+
+    def place(self, tokens: Sequence[int], user: str) -> Place:
+        """Give a sequence its slot; one that holds its beginning already, if that is near."""
+        self._num_placed += 1
+        match = self.find(tokens, user)
+        if match:
+            self._holdings[match.slot].used_at = self._num_placed
+        if match and self._may_continue(match):
+            place = Place(match.slot, match.length, ())
+        else:
+            place = self._make_room()
+        self._slots.take(place.slot)
+        self._slots.lengths[place.slot] = place.num_reused
+        self._holdings[place.slot] = _Holding(tokens, user, self._num_placed)
+        return place
+
+    def share(self, slot: int, tokens: Sequence[int], user: str) -> Copy | None:
+        """The copy that gives a placed sequence a longer beginning than its slot holds, if any."""
+        match = self.find(tokens, user, besides=slot)
+        if not match or match.length < self._slots.lengths[slot] + MIN_SHARED_TOKENS:
+            return None
+        if match.slot in self._slots.free and match.length == self._slots.lengths[match.slot]:
+            self._forget(match.slot)  # the other slot will hold all of it
+        self._slots.lengths[slot] = match.length
+        return Copy(match.slot, slot, match.length)
+
+    def release(self, slot: int, is_sound: bool = True) -> None:
+        """Give a slot back, and keep what it holds unless that may be wrong."""
+        if self._is_on and is_sound:
+            self._holdings[slot].used_at = self._num_placed
+            self._slots.release(slot, int(self._slots.lengths[slot]))
+        else:
+            del self._holdings[slot]
+            self._slots.release(slot)
+
+    def clear(self) -> None:
+        """Forget what every free slot holds."""
+        for slot in self._slots.free:
+            self._forget(slot)
+
+    def find(self, tokens: Sequence[int], user: str, besides: int | None = None) -> Match | None:
+        """The slot that holds most of a prompt's beginning; its last token is never counted.
+
+        That one has to be computed, or there would be no logits to go on from.
+        """
+        best = None
+        least, most = 0, len(tokens) - 1
+        for slot, holding in self._holdings.items():
+            limit = min(most, int(self._slots.lengths[slot]))
+            if slot == besides or limit <= least or not self._may_share(holding, user):
+                continue
+            if holding.tokens[: least + 1] == tokens[: least + 1]:
+                least = common_length(holding.tokens, tokens, limit)
+                best = Match(slot, least)
+        return best
+
+    def _may_share(self, holding: _Holding, user: str) -> bool:
+        if not self._is_on:
+            return False
+        return not self._isolate_users or (user != "" and holding.user == user)
+
+    def _may_continue(self, match: Match) -> bool:
+        """Whether to go on inside the found slot rather than on a copy of it."""
+        if match.slot not in self._slots.free or self._dead_rows(match.slot) > MAX_DEAD_ROWS:
+            return False
+        return 2 * match.length >= int(self._slots.lengths[match.slot])  # loses little of another's
+
+    def _make_room(self) -> Place:
+        """A slot near the running ones; what it held moves into the least valuable slot."""
+        free = self._slots.free
+        nearest = min(self._dead_rows(slot) for slot in free)
+        near = [one for one in free if self._dead_rows(one) <= max(nearest, MAX_DEAD_ROWS)]
+        slot = min(near, key=lambda one: (self._value(one), self._dead_rows(one), one))
+        least = min(free, key=lambda one: (self._value(one), one))
+        is_worth_moving = self._value(least) < self._value(slot)
+        self.num_evictions += int(self._value(least) > 0)
+        if not is_worth_moving:
+            self._forget(slot)
+            return Place(slot, 0, ())
+        length = int(self._slots.lengths[slot])
+        self._holdings[least] = self._holdings.pop(slot)
+        self._slots.lengths[least] = length
+        return Place(slot, 0, (Copy(slot, least, length),))
+
+    def _forget(self, slot: int) -> None:
+        self._holdings.pop(slot, None)
+        self._slots.lengths[slot] = 0
+
+    def _value(self, slot: int) -> float:
+        holding = self._holdings.get(slot)
+        if holding is None:
+            return 0.0
+        return int(self._slots.lengths[slot]) / (1 + self._num_placed - holding.used_at)
+
+    def _dead_rows(self, slot: int) -> int:
+        """Rows without a sequence that the slot's use would add to a decode batch."""
+        used = self._holdings.keys() - self._slots.free
+        return max(0, slot - max(used) - 1, min(used) - slot - 1) if used else 0
+
+
+def common_length(some: Sequence[int], others: Sequence[int], limit: int) -> int:
+    """How many of the first `limit` tokens are equal, by halving: slices compare quickly."""
+    least, most = 0, limit
+    while least < most:
+        middle = (least + most + 1) // 2
+        if some[least:middle] == others[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
