@@ -65,6 +65,7 @@ def _complete(arguments: argparse.Namespace) -> int:
         "stop_at": arguments.stop_at,
         "truncate": arguments.truncate,
         "ignore_eos": arguments.ignore_eos,
+        "logprobs": arguments.logprobs,
         "priority": arguments.priority,
         "timeout_ms": arguments.timeout_ms,
         "user": arguments.user,
@@ -89,7 +90,10 @@ def _read_stdin() -> str:
 
 def _show(answer: Completion | Chunk, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False), flush=True)
+        values = dataclasses.asdict(answer)
+        if not answer.logprobs:
+            del values["logprobs"]
+        print(json.dumps(values, ensure_ascii=False), flush=True)
     else:
         print(answer.text, end="", flush=True)
 
@@ -150,6 +154,7 @@ def _add_complete_options(parser: argparse.ArgumentParser) -> None:
     units = ["none", "line", "block", "function"]
     add("--stop-at", choices=units, help="end with the line, block or function at the cursor")
     add("--truncate", choices=["none", "left"], help="refuse a prompt too long, or cut its left")
+    add("--logprobs", type=int, metavar="N", help="with --json: of each token and the N likeliest")
     add("--ignore-eos", action="store_true", default=None, help="go on after the end of text")
     add("--priority", type=int, help="higher is served first; the server's default is 0")
     add("--timeout-ms", type=int, help="end the completion, as far as it came, after this time")

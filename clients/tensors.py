@@ -34,6 +34,7 @@ SETTINGS = {
     "stop_at": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
+    "logprobs": "INT32",
     "priority": "INT32",
     "timeout_ms": "INT32",
     "user": "BYTES",

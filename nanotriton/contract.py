@@ -34,6 +34,7 @@ TEXT_OUTPUT = "text_output"
 FINISH_REASON = "finish_reason"
 PROMPT_TOKENS = "prompt_tokens"
 COMPLETION_TOKENS = "completion_tokens"
+LOGPROBS = "output_logprobs"  # a JSON text, empty when nobody asked
 STREAM = "stream"
 
 # Tensors between the ensemble's steps: B rows padded on the right, each with its length.
@@ -59,6 +60,7 @@ SETTINGS = {
     "stop_at": "BYTES",
     "truncate": "BYTES",
     "ignore_eos": "BOOL",
+    "logprobs": "INT32",
     "priority": "INT32",
     "timeout_ms": "INT32",
     "user": "BYTES",

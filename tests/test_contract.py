@@ -215,6 +215,7 @@ def test_both_doors_answer_with_the_same_tensors(model):
         contract.FINISH_REASON: "BYTES",
         contract.PROMPT_TOKENS: "INT32",
         contract.COMPLETION_TOKENS: "INT32",
+        contract.LOGPROBS: "BYTES",
     }
 
 

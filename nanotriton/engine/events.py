@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.errors import NanotritonError
 
 Key = tuple[bytes, int]
@@ -21,7 +22,8 @@ class TokenEvent:
     """New tokens of one request and the text that became whole with them.
 
     The last event of a request has a `finish_reason` ("stop", "length", "timeout" or "cancelled")
-    and its `usage`. Tokens of a stop string are counted and returned, its text is not.
+    and its `usage`. Tokens of a stop string are counted and returned, its text is not. `logprobs`
+    holds one for each token when the request asked for them.
     """
 
     key: Key
@@ -29,6 +31,7 @@ class TokenEvent:
     text: str
     finish_reason: str | None = None
     usage: Usage | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

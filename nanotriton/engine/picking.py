@@ -7,11 +7,12 @@ Pure; knows nothing of slots.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nanotriton.engine.logprobs import TokenLogprob, logprob_of
 from nanotriton.engine.penalties import changes_logits, penalized
 from nanotriton.engine.sampler import needs_all_logits, pick
 from nanotriton.engine.sequence import Sequence
@@ -33,10 +34,14 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Tokens that a sequence gets; `is_broken` when the logits that follow them are NaN."""
+    """Tokens that a sequence gets; `is_broken` when the logits that follow them are NaN.
+
+    `logprobs` holds one for each token of a request that asked for them.
+    """
 
     tokens: list[int]
     is_broken: bool
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 def pick_tokens(sampled: list[Sampled], candidates: Candidates) -> list[Picked]:
@@ -62,7 +67,7 @@ def pick_tokens(sampled: list[Sampled], candidates: Candidates) -> list[Picked]:
 
     starts = np.cumsum([0, *(one.num_rows for one in sampled)])
     return [
-        _walk(one.draft, int(start), candidates, token_at)
+        _walk(one, int(start), candidates, token_at)
         for one, start in zip(sampled, starts, strict=False)
     ]
 
@@ -78,14 +83,18 @@ def _penalized(
 
 
 def _walk(
-    draft: tuple[int, ...], start: int, candidates: Candidates, token_at: Callable[[int], int]
+    sampled: Sampled, start: int, candidates: Candidates, token_at: Callable[[int], int]
 ) -> Picked:
     """Go along a draft up to the first token that is not what the logits brought."""
-    tokens: list[int] = []
-    for row, expected in enumerate((*draft, None), start):
+    num_top = sampled.sequence.request.settings.logprobs
+    picked = Picked([], is_broken=False)
+    for row, expected in enumerate((*sampled.draft, None), start):
         if np.isnan(candidates.lse[row]):
-            return Picked(tokens, True)
-        tokens.append(token_at(row))
-        if tokens[-1] != expected:
+            return replace(picked, is_broken=True)
+        token = token_at(row)
+        picked.tokens.append(token)
+        if num_top is not None:
+            picked.logprobs.append(logprob_of(candidates, row, token, num_top))
+        if token != expected:
             break
-    return Picked(tokens, False)
+    return picked

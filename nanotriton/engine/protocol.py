@@ -2,7 +2,7 @@
 
     to the engine     {"op": "submit", "id", "prompt", "settings"} · {"op": "cancel", "id"}
                       {"op": "stats", "id"}
-    from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage"}
+    from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs"}
                       {"op": "failure", "id", "status", "message"} · {"op": "stats", "id", "stats"}
 
 One frame holds a list of messages: the engine sends one frame a step to each peer. `id` is the
@@ -22,6 +22,7 @@ from typing import Any
 import msgpack
 
 from nanotriton.engine.events import Event, Failure, TokenEvent, Usage
+from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.errors import NanotritonError, ServerError, from_status
 
 Message = dict[str, Any]
@@ -47,6 +48,7 @@ def event_to_message(event: Event) -> Message:
     if isinstance(event, Failure):
         return failure_message(event.key[1], event.error)
     usage = event.usage
+    likely = [(one.token, one.logprob, one.top) for one in event.logprobs]
     return {
         "op": "tokens",
         "id": event.key[1],
@@ -54,6 +56,7 @@ def event_to_message(event: Event) -> Message:
         "text": event.text,
         "finish_reason": event.finish_reason,
         "usage": usage and (usage.prompt_tokens, usage.completion_tokens, usage.text_bytes),
+        **({"logprobs": likely} if likely else {}),
     }
 
 
@@ -74,7 +77,12 @@ def event_from_message(message: Message) -> Event:
         message["text"],
         message["finish_reason"],
         usage and Usage(*usage),
+        tuple(_logprob_from(*one) for one in message.get("logprobs", ())),
     )
+
+
+def _logprob_from(token: int, logprob: float, top: Sequence[Sequence[Any]]) -> TokenLogprob:
+    return TokenLogprob(token, logprob, tuple((other, value) for other, value in top))
 
 
 def socket_path(repository: Path, version: int, server_pid: int) -> Path:

@@ -35,6 +35,7 @@ RANGES: dict[str, tuple[float, float | None, str]] = {
     "frequency_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "presence_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "seed": (0, None, "leave it out for a random one"),
+    "logprobs": (0, 20, "how many of the likeliest tokens to show; leave it out for none"),
     "priority": (-8, 8, "higher goes first"),
     "timeout_ms": (1, None, "leave it out to wait as long as it takes"),
 }
@@ -70,6 +71,7 @@ class Settings:
     stop_at: str = "none"
     truncate: str = "none"
     ignore_eos: bool = False
+    logprobs: int | None = None
     priority: int = 0
     timeout_ms: int | None = None
     user: str = ""

@@ -11,6 +11,7 @@ import numpy as np
 
 from nanotriton.engine.drafts import Drafter
 from nanotriton.engine.events import TokenEvent, Usage
+from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.engine.request import Request
 from nanotriton.engine.stops import TextEnd
 from nanotriton.infill import before_cursor
@@ -80,7 +81,7 @@ class Sequence:
         self._drawn += [float(self._random.random()) for _ in range(missing)]
         return self._drawn[:count]
 
-    def accept(self, tokens: Iterable[int]) -> TokenEvent:
+    def accept(self, tokens: Iterable[int], logprobs: Iterable[TokenLogprob] = ()) -> TokenEvent:
         """Append picked tokens, up to the last one, which sets `finish_reason`."""
         taken: list[int] = []
         text = ""
@@ -90,10 +91,11 @@ class Sequence:
             if self.finish_reason is not None:
                 break
         del self._drawn[: len(taken)]
+        likely = tuple(logprobs)[: len(taken)]
         if self.finish_reason is not None:
-            return self._finish(tuple(taken), text, self.finish_reason)
+            return self._finish(tuple(taken), text, self.finish_reason, likely)
         self._text_bytes += len(text.encode())
-        return TokenEvent(self.request.key, tuple(taken), text)
+        return TokenEvent(self.request.key, tuple(taken), text, logprobs=likely)
 
     def end(self, reason: str) -> TokenEvent:
         """End the sequence where it stands."""
@@ -112,9 +114,15 @@ class Sequence:
             self.finish_reason = "length"
         return text
 
-    def _finish(self, tokens: tuple[int, ...], text: str, reason: str) -> TokenEvent:
+    def _finish(
+        self,
+        tokens: tuple[int, ...],
+        text: str,
+        reason: str,
+        logprobs: tuple[TokenLogprob, ...] = (),
+    ) -> TokenEvent:
         self.finish_reason = reason
         text += self._stops.flush()
         self._text_bytes += len(text.encode())
         usage = Usage(len(self.request.prompt), self.num_completed, self._text_bytes)
-        return TokenEvent(self.request.key, tokens, text, reason, usage)
+        return TokenEvent(self.request.key, tokens, text, reason, usage, logprobs)

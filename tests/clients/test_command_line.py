@@ -61,7 +61,9 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
     sampling = "--max-tokens 5 --temperature 0 --top-k 3 --top-p 0.5 --min-p 0.25 --seed -7"
     penalties = "--repetition-penalty 1.5 --frequency-penalty 1 --presence-penalty -1"
     sampling += f' {penalties} --logit-bias {{"5":-1}}'
-    others = "--stop a --stop b --stop-at block --truncate left --ignore-eos --suffix z"
+    others = (
+        "--stop a --stop b --stop-at block --truncate left --ignore-eos --logprobs 2 --suffix z"
+    )
     others += " --timeout-s 9 --retries 0"
     main(["complete", *arguments(playback, "http", "--stream", *f"{sampling} {others}".split())])
     assert playback.requests == [
@@ -81,6 +83,7 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "stop_at": "block",
             "truncate": "left",
             "ignore_eos": True,
+            "logprobs": 2,
             "suffix": "z",
             "stream": True,
         }

@@ -125,3 +125,26 @@ def test_int8_model_is_served(tmp_path: Path) -> None:
             assert client.complete(PROMPT, max_tokens=16).completion_tokens == 16
     finally:
         assert running.stop() == 0
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_logprobs_are_told_of_every_token_by_both_doors(
+    server: RunningServer, protocol: str
+) -> None:
+    with server.client(protocol) as client:
+        plain = client.complete("def f(", max_tokens=6, ignore_eos=True)
+        whole = client.complete("def f(", max_tokens=6, ignore_eos=True, logprobs=2)
+        with client.stream("def f(", max_tokens=6, ignore_eos=True, logprobs=2) as stream:
+            chunks = list(stream)
+
+    assert plain.logprobs == ()
+    assert len(whole.logprobs) == 6
+    assert whole.text == plain.text
+    assert "".join(one.text for one in whole.logprobs) == whole.text
+    assert all(one.top[0].id == one.id for one in whole.logprobs)  # greedy takes the likeliest
+    assert all(one.top[0].logprob >= one.top[1].logprob for one in whole.logprobs)
+    streamed = [one for chunk in chunks for one in chunk.logprobs]
+    assert [one.id for one in streamed] == [one.id for one in whole.logprobs]
+    assert [one.logprob for one in streamed] == pytest.approx(
+        [one.logprob for one in whole.logprobs], abs=1e-3
+    )

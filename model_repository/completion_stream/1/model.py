@@ -16,6 +16,7 @@ from nanotriton.cancellation import CancellationWatch
 from nanotriton.contract import (
     COMPLETION_TOKENS,
     FINISH_REASON,
+    LOGPROBS,
     PROMPT_TOKENS,
     STREAM,
     SUFFIX,
@@ -26,6 +27,7 @@ from nanotriton.contract import (
 )
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, Failure, TokenEvent, is_final
+from nanotriton.engine.logprobs import TokenLogprob, to_json
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings, refuse_unknown, utf8
 from nanotriton.errors import InvalidRequest, NanotritonError
@@ -84,22 +86,30 @@ class TritonPythonModel:
         )
         wants_pieces = tensors.get(STREAM)
         in_pieces = wants_pieces is None or bool(wants_pieces[0])
-        Stream(sender, self._client, self._watch, in_pieces).start(prompt, settings)
+        stream = Stream(sender, self._client, self._watch, self._tokenizer.table, in_pieces)
+        stream.start(prompt, settings)
 
 
 class Stream:
     """One request under way: turns the engine's events into responses."""
 
     def __init__(
-        self, sender: Any, client: EngineClient, watch: CancellationWatch, in_pieces: bool
+        self,
+        sender: Any,
+        client: EngineClient,
+        watch: CancellationWatch,
+        table: tuple[bytes, ...],
+        in_pieces: bool,
     ) -> None:
         self._sender = sender
         self._client = client
         self._watch = watch
+        self._table = table
         self._in_pieces = in_pieces
         self._request_id: int | None = None
         self._is_cancelled = False
         self._text = ""
+        self._logprobs: list[TokenLogprob] = []
 
     def start(self, prompt: list[int], settings: Settings) -> None:
         """Submit the request and watch whether its client stays."""
@@ -121,6 +131,7 @@ class Stream:
             send_error(self._sender, event.error)
             return
         self._text += event.text
+        self._logprobs += event.logprobs
         if is_final(event) or (self._in_pieces and self._text):
             self._send(event)
 
@@ -132,7 +143,9 @@ class Stream:
             PROMPT_TOKENS: np.array([usage.prompt_tokens if usage else 0], np.int32),
             COMPLETION_TOKENS: np.array([usage.completion_tokens if usage else 0], np.int32),
         }
-        self._text = ""
+        if self._logprobs:
+            outputs[LOGPROBS] = np.array([to_json(self._logprobs, self._table)], np.object_)
+        self._text, self._logprobs = "", []
         response = pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in outputs.items()])
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         self._sender.send(response, flags=final if is_final(event) else 0)

@@ -21,6 +21,7 @@ from nanotriton.contract import (
     FINISH_REASON,
     INPUT_IDS,
     INPUT_LENGTHS,
+    LOGPROBS,
     OUTPUT_IDS,
     PROMPT_TOKENS,
     TEXT_BYTES,
@@ -28,10 +29,12 @@ from nanotriton.contract import (
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, Failure, Usage, is_final
 from nanotriton.engine.exposition import Exposition
+from nanotriton.engine.logprobs import TokenLogprob, to_json
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.errors import InvalidRequest, NanotritonError
+from nanotriton.tokenizer import load_tokenizer
 
 READY_TIMEOUT_S = 120.0
 METRICS_PERIOD_S = 1.0
@@ -48,6 +51,7 @@ class TritonPythonModel:
         """Start the engine of this version and wait until it answers."""
         folder = Path(args["model_repository"], args["model_version"])
         path = socket_path(folder.parent.parent, int(args["model_version"]), os.getppid())
+        self._table = load_tokenizer(folder).table
         self._supervisor = EngineSupervisor(
             [str(folder), "--socket", str(path), *engine_options(args["model_config"])],
             log=lambda message: pb_utils.Logger.log_error(f"gpt: {message}"),
@@ -64,7 +68,7 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Hand every request to the engine; each is answered when its last row is done."""
         for request in requests:
-            Answer(request, self._client, self._watch).start()
+            Answer(request, self._client, self._watch, self._table).start()
 
     def finalize(self) -> None:
         """End the engine."""
@@ -92,12 +96,21 @@ def make_family(name: str, description: str, is_gauge: bool) -> Any:
 class Answer:
     """One request under way: collects its rows' tokens and sends the one response."""
 
-    def __init__(self, request: Any, client: EngineClient, watch: CancellationWatch) -> None:
+    def __init__(
+        self,
+        request: Any,
+        client: EngineClient,
+        watch: CancellationWatch,
+        table: tuple[bytes, ...],
+    ) -> None:
         self._request = request
         self._sender = request.get_response_sender()
         self._client = client
         self._watch = watch
+        self._table = table
         self._tokens: list[list[int]] = []
+        self._logprobs: list[list[TokenLogprob]] = []
+        self._wants_logprobs: list[bool] = []
         self._ends: list[Event | None] = []
         self._row_ids: list[int] = []
         self._is_cancelled = False
@@ -110,6 +123,8 @@ class Answer:
             self._send(error=error)
             return
         self._tokens = [[] for _ in rows]
+        self._logprobs = [[] for _ in rows]
+        self._wants_logprobs = [settings.logprobs is not None for _, settings in rows]
         self._ends = [None for _ in rows]
         self._watch.add(id(self), self._sender.is_cancelled, self._cancel)
         for row, (ids, settings) in enumerate(rows):
@@ -138,6 +153,7 @@ class Answer:
     def _on_event(self, row: int, event: Event) -> None:
         if not isinstance(event, Failure):
             self._tokens[row] += event.tokens
+            self._logprobs[row] += event.logprobs
         if is_final(event):
             self._ends[row] = event
             if isinstance(event, Failure):
@@ -166,6 +182,10 @@ class Answer:
         ids = np.zeros((len(usages), max(map(len, self._tokens))), np.int32)  # (B, T)
         for padded, tokens in zip(ids, self._tokens, strict=True):
             padded[: len(tokens)] = tokens
+        likely = [
+            to_json(one, self._table) if is_wanted else ""
+            for one, is_wanted in zip(self._logprobs, self._wants_logprobs, strict=True)
+        ]
         column = partial(np.array, ndmin=2)
         self._send(
             tensors={
@@ -176,6 +196,7 @@ class Answer:
                     [one.completion_tokens for one in usages], dtype=np.int32
                 ).T,
                 TEXT_BYTES: column([one.text_bytes for one in usages], dtype=np.int32).T,
+                LOGPROBS: column(likely, dtype=np.object_).T,
             }
         )
 
