@@ -1,4 +1,4 @@
-"""The command line of the measurements; all but `reference` need a server that runs already."""
+"""The command line of the measurements; `latency` and `soak` need a server that runs already."""
 
 import argparse
 import dataclasses
@@ -11,12 +11,18 @@ from pathlib import Path
 
 from benchmarks.latency import measure_latency
 from benchmarks.reference import measure_reference
+from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
+from benchmarks.typing_users import library_files
+from nanotriton.contract import newest_version
+from nanotriton.engine.request import Settings
 
 EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
   python -m benchmarks reference
   python -m benchmarks soak --clients 32 --seconds 60
+without one:
+  python -m benchmarks replay --users 1 4 --rounds 200
 """
 
 
@@ -47,6 +53,33 @@ def reference(args: argparse.Namespace) -> int:
     found = measure_reference(args.rounds, (args.port, args.port + 1, args.port + 2))
     print(f"one empty Python model {found['first']:.2f} ms, three in an ensemble ", end="")
     print(f"{found['ensemble']:.2f} ms (medians of {args.rounds}), {machine()}")
+    return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Print one row a way and number of users."""
+    rows = measure_replay(
+        newest_version(args.model_repository),
+        args.source or library_files(),
+        args.users,
+        Settings(max_tokens=args.max_tokens, temperature=args.temperature, top_k=40, seed=1),
+        every=args.every,
+        num_rounds=args.rounds,
+        num_threads=args.threads,
+    )
+    if args.json:
+        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
+        return 0
+    print(f"{args.max_tokens} tokens every {args.every} characters typed, {machine()}")
+    print("medians over requests; 'times' is each request's own ratio to the plain engine")
+    titles = ("first ms", "times", "tokens/s", "times", "reused", "accepted", "differ")
+    print(f"{'users':<7}{'way':<13}" + "".join(f"{title:>10}" for title in titles))
+    for row in rows:
+        print(
+            f"{row.users:<7}{row.way:<13}{row.first_ms:>10.2f}{row.first_ratio:>10.2f}"
+            f"{row.tokens_per_s:>10.0f}{row.speed_ratio:>10.2f}{row.reused:>10.0%}"
+            f"{row.accepted:>10.0%}{row.num_different:>6}/{row.num_requests:<4}"
+        )
     return 0
 
 
@@ -97,6 +130,24 @@ def build_parser() -> argparse.ArgumentParser:
         "--port", type=int, default=8200, help="first of three to use; default: %(default)s"
     )
     add.set_defaults(run=reference)
+
+    add = commands.add_parser("replay", help="somebody types: prefix cache and speculation, on/off")
+    add.add_argument(
+        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
+    )
+    add.add_argument(
+        "--source", type=Path, nargs="+", help="Python files to type; default: some of Python's own"
+    )
+    add.add_argument("--users", type=int, nargs="+", default=[1, 4], help="default: %(default)s")
+    add.add_argument("--rounds", type=int, default=200, help="of each user; default: %(default)s")
+    add.add_argument("--every", type=int, default=12, help="characters; default: %(default)s")
+    add.add_argument("--max-tokens", type=int, default=24, help="default: %(default)s")
+    add.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s")
+    add.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core"
+    )
+    add.add_argument("--json", action="store_true", help="print JSON")
+    add.set_defaults(run=replay)
 
     add = commands.add_parser("soak", help="many clients at once; both doors must agree")
     _add_urls(add)

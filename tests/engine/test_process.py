@@ -10,10 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 import zmq
+from driving import Inbox
 
 from nanotriton.contract import MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE, Manifest
 from nanotriton.engine.process import build_engine, build_parser, main
 from nanotriton.engine.protocol import pack, unpack
+from nanotriton.engine.request import Settings
 
 MODULE = [sys.executable, "-m", "nanotriton.engine.process"]
 
@@ -88,6 +90,26 @@ def test_limit_below_one_is_refused_in_one_line(engine_folder, tmp_path, capsys,
     assert main([str(engine_folder), "--socket", str(tmp_path / "s"), f"--{name}", "0"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"error": f"{name.replace('-', '_')} is 0, the least is 1"}
+
+
+@pytest.mark.parametrize(
+    ("words", "reused", "drafted"),
+    [
+        ((), True, True),
+        (("--prefix-cache", "off"), False, True),
+        (("--speculation", "off"), True, False),
+        (("--isolate-users", "on"), False, True),
+    ],
+    ids=["default", "no-cache", "no-speculation", "isolated"],
+)
+def test_switches_reach_the_engine(start_service, words, reused, drafted):
+    client = start_service(*words).client()
+    for _ in range(2):
+        inbox = Inbox()
+        client.submit([5, 6, 7, 8, 9] * 8, Settings(max_tokens=24, ignore_eos=True), inbox)
+        inbox.wait()
+    stats = client.stats()
+    assert (stats["prefix_hit_tokens"] > 0, stats["num_drafted"] > 0) == (reused, drafted)
 
 
 @pytest.mark.usefixtures("_interrupts")

@@ -66,6 +66,34 @@ def test_stop_string_ends_the_text_and_never_shows(server: RunningServer) -> Non
     assert cut.finish_reason == "stop"
 
 
+@pytest.mark.parametrize("door", ["completion", "completion_stream"])
+def test_time_that_is_up_ends_the_text_as_far_as_it_came(server: RunningServer, door: str) -> None:
+    settings = {"max_tokens": 500, "ignore_eos": True, "timeout_ms": 40, "stream": False}
+    if door == "completion":
+        del settings["stream"]
+    answer = generate(server, door, text_input=PROMPT, priority=2, user="somebody", **settings)
+
+    assert answer["finish_reason"] == "timeout"
+    assert answer["completion_tokens"] < 500
+
+
+def test_prompt_that_grew_is_not_computed_again(server: RunningServer) -> None:
+    engine = server.engine()
+    engine.wait_ready(10)
+    prompt = "def grown(first, second):\n    return " * 5
+    with server.client() as client:
+        client.complete(prompt, max_tokens=4)
+        before = engine.stats()
+        client.complete(prompt + "first + ", max_tokens=4)
+    after = engine.stats()
+    engine.close()
+
+    looked_up, found = (
+        after[name] - before[name] for name in ("prefix_lookup_tokens", "prefix_hit_tokens")
+    )
+    assert 0.8 * looked_up < found < looked_up
+
+
 def test_truncate_left_answers_what_the_prompts_end_would(server: RunningServer) -> None:
     long_prompt = "value = compute(value)\n" * 500 + PROMPT
     with server.client() as client:

@@ -13,7 +13,9 @@ from running import RunningServer, start_server, wait_until
 from clients import ClientError, Unavailable
 from nanotriton.engine.request import Settings
 
-LONG = {"max_tokens": 480, "ignore_eos": True}
+# Hot, so that the text never repeats itself: repetitions are verified nine tokens at a time, and
+# the whole of it could be sent before anything is killed.
+LONG = {"max_tokens": 480, "ignore_eos": True, "temperature": 2.0}
 
 
 def engine_pid(server: RunningServer) -> int:

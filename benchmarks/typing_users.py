@@ -1,0 +1,52 @@
+"""People who write code: the prompts that an editor sends while somebody types a function.
+
+Comes in: Python files. Goes out: for each function a growing series of prompts. Knows nothing of
+engines.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from nanotriton.tokenizer import Tokenizer
+
+# Of every Python's own library; the demo model never saw them (demo/README.md).
+MODULES = ("textwrap", "heapq", "shlex", "fnmatch", "bisect", "copy", "statistics", "calendar")
+LEAST_CHARACTERS, MOST_CHARACTERS = 200, 1500
+
+
+def library_files() -> list[Path]:
+    """Files of Python's own library to type."""
+    specs = [importlib.util.find_spec(name) for name in MODULES]
+    return [Path(spec.origin) for spec in specs if spec and spec.origin]
+
+
+def functions_of(source: str) -> Iterator[tuple[str, str]]:
+    """(all that stands above it, its own text) of each function of a middling length."""
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None
+            text = "".join(lines[node.lineno - 1 : node.end_lineno])
+            if LEAST_CHARACTERS <= len(text) <= MOST_CHARACTERS:
+                yield "".join(lines[: node.lineno - 1]), text
+
+
+def typed_prompts(
+    above: str, function: str, every: int, tokenizer: Tokenizer, room: int
+) -> list[list[int]]:
+    """Token ids of the document each `every` characters, with as many lines above as fit.
+
+    All of them begin with the same line, and none has more than `room` tokens: empty when the
+    function alone is too long.
+    """
+    lines = above.splitlines(keepends=True)
+    while len(tokenizer.encode("".join([*lines, function]))) > room:
+        if not lines:
+            return []
+        lines = lines[-(len(lines) * 9 // 10) :] if len(lines) > 1 else []
+    head = "".join(lines)
+    return [
+        tokenizer.encode(head + function[:length]) for length in range(every, len(function), every)
+    ]
