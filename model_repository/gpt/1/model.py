@@ -35,7 +35,10 @@ from nanotriton.errors import InvalidRequest, NanotritonError
 
 READY_TIMEOUT_S = 120.0
 METRICS_PERIOD_S = 1.0
-PARAMETERS = ("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads")
+PARAMETERS = (
+    *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads"),
+    *("deterministic", "max_decode_rows"),
+)
 
 
 class TritonPythonModel:
