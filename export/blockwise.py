@@ -122,8 +122,6 @@ def pack(codes: Codes, bits: int) -> Codes:
     even = np.pad(codes, padding)
     high = np.left_shift(even[..., 1::2], 4, dtype=np.uint8)
     packed: Codes = even[..., 0::2] | high
-        even[..., 0::2], np.left_shift(even[..., 1::2], 4, dtype=np.uint8)
-    )
     return packed
 
 
