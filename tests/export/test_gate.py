@@ -14,7 +14,7 @@ from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner
 
 # The tiny random model is nearly undecided everywhere: its best tokens say nothing of the graph.
-UNDECIDED = {"min_top1": 0.8, "min_greedy": 0.7}
+UNDECIDED = {"min_top1": 0.6, "min_greedy": 0.6}
 DEMO = Path(__file__).parents[2] / "demo"
 
 
@@ -42,7 +42,7 @@ def test_every_graph_of_auto_is_measured(checkpoint, artifact_of):
     ("limits", "words"),
     [
         ({"max_kl": figure}, f"mean KL is .*, the limit is {figure}")
-        for figure in (1e-4, 1e-3)  # below the 8-bit graph's, and between the two graphs'
+        for figure in (1e-05, 0.001)  # below the 8-bit graph's, and between the two graphs'
     ],
 )
 def test_graph_outside_of_its_tolerance_is_refused(checkpoint, artifact_of, limits, words):
