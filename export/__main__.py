@@ -181,7 +181,7 @@ def _add_parity(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}",
             type=float,
             metavar="X",
-            help=f"{what} (default: {defaults})",
+            help=f"{what}, in each graph (default: {defaults})",
         )
 
 

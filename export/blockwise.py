@@ -23,8 +23,10 @@ from export.model_file import CONTRIB_DOMAIN, Model
 BLOCK_SIZES = {4: 32, 8: 128}  # by bits: how many weights of a column have one scale
 EIGHT_BIT_LINEARS = (".attn.c_attn.weight", ".attn.c_proj.weight")
 ACCURACY_LEVEL = 4  # products of 8-bit integers; without it a row takes up to 60 times longer
-# A block's range may be cut by so much: its extremes are rounded worse, all others better.
-CUTS = np.linspace(1, 0.7, 13, dtype=np.float32)
+# A block's range may be cut by so much: its extremes are rounded worse, all others better. With
+# 256 steps there is nothing to win.
+CUTS = {4: np.linspace(1, 0.7, 7, dtype=np.float32), 8: np.ones(1, np.float32)}
+NUM_COLUMNS = 64  # rounded at a time, so that what is tried stays in the processor's cache
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -95,23 +97,22 @@ def round_weight(weight: NDArray[Any], bits: int) -> Blocks:
     num_inputs, num_outputs = weight.shape
     size = BLOCK_SIZES[bits]
     num_blocks = -(-num_inputs // size)
-    padded = np.zeros((num_outputs, num_blocks * size), np.float32)
-    padded[:, :num_inputs] = weight.T
-    values = padded.reshape(num_outputs, num_blocks, size)
-    best = _round_blocks(values, bits, CUTS[0])
-    least = _errors(values, best)
-    for cut in CUTS[1:]:
-        found = _round_blocks(values, bits, cut)
-        errors = _errors(values, found)
-        better = errors < least
-        best = Blocks(
-            bits,
-            np.where(better[..., None], found.codes, best.codes),
-            np.where(better, found.scales, best.scales),
-            np.where(better, found.zero_points, best.zero_points),
-        )
-        least = np.minimum(least, errors)
-    return best
+    blocks = Blocks(
+        bits,
+        np.empty((num_outputs, num_blocks, size), np.uint8),
+        np.empty((num_outputs, num_blocks), np.float32),
+        np.empty((num_outputs, num_blocks), np.uint8),
+    )
+    for start in range(0, num_outputs, NUM_COLUMNS):
+        part = slice(start, start + NUM_COLUMNS)
+        columns = weight[:, part].T
+        values = np.zeros((len(columns), num_blocks * size), np.float32)
+        values[:, :num_inputs] = columns
+        best = _best_blocks(values.reshape(-1, num_blocks, size), bits)
+        blocks.codes[part] = best.codes
+        blocks.scales[part] = best.scales
+        blocks.zero_points[part] = best.zero_points
+    return blocks
 
 
 def pack(codes: Codes, bits: int) -> Codes:
@@ -123,6 +124,23 @@ def pack(codes: Codes, bits: int) -> Codes:
     high = np.left_shift(even[..., 1::2], 4, dtype=np.uint8)
     packed: Codes = even[..., 0::2] | high
     return packed
+
+
+def _best_blocks(values: Floats, bits: int) -> Blocks:
+    best = _round_blocks(values, bits, CUTS[bits][0])
+    least = _errors(values, best)
+    for cut in CUTS[bits][1:]:
+        found = _round_blocks(values, bits, cut)
+        errors = _errors(values, found)
+        better = errors < least
+        best = Blocks(
+            bits,
+            np.where(better[..., None], found.codes, best.codes),
+            np.where(better, found.scales, best.scales),
+            np.where(better, found.zero_points, best.zero_points),
+        )
+        least = np.minimum(least, errors)
+    return best
 
 
 def _round_blocks(values: Floats, bits: int, cut: np.float32) -> Blocks:

@@ -1,6 +1,7 @@
 """The main job through a real server: both doors, both protocols, with the tools people have."""
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -123,5 +124,26 @@ def test_int8_model_is_served(tmp_path: Path) -> None:
     try:
         with running.client() as client:
             assert client.complete(PROMPT, max_tokens=16).completion_tokens == 16
+    finally:
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("deterministic", ["false", "true"])
+def test_model_of_two_graphs_is_served(
+    auto_repository: Path, tmp_path: Path, deterministic: str
+) -> None:
+    repository = Path(shutil.copytree(auto_repository, tmp_path / "repository"))
+    config = repository / "gpt" / "config.pbtxt"
+    switch = 'key: "deterministic" value { string_value: "%s" }'
+    assert switch % "false" in config.read_text()
+    config.write_text(config.read_text().replace(switch % "false", switch % deterministic))
+    if deterministic == "true":  # the graph that is not used is not opened either
+        (repository / "gpt" / "1" / "model.int4.onnx").unlink()
+    running = start_server(repository, tmp_path / "log")
+    try:
+        with running.client() as client:
+            text = client.complete(PROMPT, max_tokens=16).text
+            with client.stream(PROMPT, max_tokens=16) as stream:
+                assert "".join(chunk.text for chunk in stream) == text
     finally:
         assert running.stop() == 0
