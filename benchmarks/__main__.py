@@ -6,16 +6,20 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.latency import measure_latency
+from benchmarks.random_model import write_random_version
 from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
+from benchmarks.steps import measure_steps
 from benchmarks.typing_users import library_files
 from nanotriton.contract import newest_version
 from nanotriton.engine.request import Settings
+from nanotriton.errors import NanotritonError
 
 EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
@@ -23,6 +27,7 @@ EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks soak --clients 32 --seconds 60
 without one:
   python -m benchmarks replay --users 1 4 --rounds 200
+  python -m benchmarks steps --random --rounds 30
 """
 
 
@@ -92,6 +97,31 @@ def soak(args: argparse.Namespace) -> int:
     return 1 if result.errors or result.differences else 0
 
 
+def steps(args: argparse.Namespace) -> int:
+    """Print one row a kind of step; 1 when the version has no second graph."""
+    with tempfile.TemporaryDirectory(prefix="nanotriton-steps-") as temporary:
+        try:
+            if args.random:
+                folder = write_random_version(Path(temporary))
+            else:
+                folder = newest_version(args.model_repository)
+            rows = measure_steps(folder, args.rounds, args.threads)
+        except (NanotritonError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    if args.json:
+        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
+        return 0
+    print(f"medians of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
+    print(f"{'':<10}{'tokens':>8}{'main ms':>10}{'decode ms':>12}{'decode/main':>14}")
+    for row in rows:
+        print(
+            f"{row.kind:<10}{row.num_tokens:>8}{row.main_ms:>10.2f}{row.decode_ms:>12.2f}"
+            f"{row.ratio:>14.2f}"
+        )
+    return 0
+
+
 def machine() -> str:
     """The processor and how many cores of it this process may use."""
     model = next(
@@ -155,6 +185,26 @@ def build_parser() -> argparse.ArgumentParser:
     add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
     add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
     add.set_defaults(run=soak)
+
+    add = commands.add_parser("steps", help="a step by each graph of a version, without a server")
+    add.add_argument(
+        "--model-repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="its newest version, exported with --precision auto",
+    )
+    add.add_argument(
+        "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"
+    )
+    add.add_argument("--rounds", type=int, default=30, help="default: %(default)s")
+    add.add_argument(
+        "--threads",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="of the runtime; default: one a usable core",
+    )
+    add.add_argument("--json", action="store_true", help="print JSON")
+    add.set_defaults(run=steps)
     return parser
 
 

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from export.artifact import check_files, quantize_artifact, write_artifact
+from export.artifact import QUANTIZED, check_files, quantize_artifact, write_artifact
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
-from export.comparison import TOLERANCES, Report
-from export.parity import default_text, measure_parity
+from export.comparison import TOLERANCES
+from export.gate import Gate
+from export.parity import default_text
 from export.registry import DEFAULT_STORE, FORM, fetched, is_reference
 from export.repository import publish
 from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
-from nanotriton.runners.ort import OrtRunner
 
-NUM_PARITY_SLOTS = 4
+PRECISION_HELP = "".join(f"{name}: {what}; " for name, what in QUANTIZED.items())
 
 TOLERANCE_HELP = {
     "max_relative_delta": "largest difference of a logit, as a share of the largest logit",
@@ -36,7 +36,7 @@ TOLERANCE_HELP = {
 EXAMPLES = """\
 examples:
   python -m export all out/ckpt.pt --tokenizer gpt2 --repository model_repository
-  python -m export all demo --repository model_repository --precision int8
+  python -m export all demo --repository model_repository --precision auto
   python -m export all mlflow:models/nanotriton/latest --repository model_repository
 
   python -m export checkpoint demo
@@ -93,7 +93,10 @@ def build_parser() -> argparse.ArgumentParser:
     quantized = stages.add_parser("quantized", help="lower the precision of the model in WORK")
     _add_work(quantized)
     quantized.add_argument(
-        "--precision", choices=("int8",), default="int8", help="8-bit linears (default)"
+        "--precision",
+        choices=tuple(QUANTIZED),
+        default="int8",
+        help=PRECISION_HELP + "default: int8",
     )
     quantized.set_defaults(stage=quantized_stage)
 
@@ -114,7 +117,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_checkpoint(everything)
     _add_infill(everything)
     everything.add_argument(
-        "--precision", choices=tuple(TOLERANCES), default="fp32", help="default: fp32"
+        "--precision",
+        choices=("fp32", *QUANTIZED),
+        default="fp32",
+        help=PRECISION_HELP + "default: fp32",
     )
     _add_repository(everything)
     _add_parity(everything)
@@ -196,7 +202,7 @@ def _add_parity(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}",
             type=float,
             metavar="X",
-            help=f"{what} (default: {defaults})",
+            help=f"{what}, in each graph (default: {defaults})",
         )
 
 
@@ -230,7 +236,7 @@ def graph_stage(options: argparse.Namespace) -> None:
 
 def quantized_stage(options: argparse.Namespace) -> None:
     """Quantize the artifact in its folder."""
-    _quantize(options.work)
+    _quantize(options.work, options.precision)
     print(options.work)
 
 
@@ -239,8 +245,7 @@ def parity_stage(options: argparse.Namespace) -> None:
     Manifest.load(options.work)  # refuses a folder that is none before the checkpoint is read
     # The artifact's own tokenizer decides how far the checkpoint's vocabulary is cut.
     checkpoint = load_checkpoint(options.checkpoint, str(options.work))
-    report = _check_parity(checkpoint, options.work, options)
-    _print_values(report.to_dict(), options.json)
+    _print_values(_check_parity(checkpoint, options.work, options), options.json)
 
 
 def repository_stage(options: argparse.Namespace) -> None:
@@ -260,11 +265,11 @@ def all_stages(options: argparse.Namespace) -> None:
             f"{config.vocab_size} tokens, context {config.context}"
         )
         _write_graph(checkpoint, work, options.command_line)
-        if options.precision == "int8":
-            _quantize(work)
-        report = _check_parity(checkpoint, work, options)
+        if options.precision != "fp32":
+            _quantize(work, options.precision)
+        figures = _check_parity(checkpoint, work, options)
         folder = publish(work, options.repository, options.version, options.command_line)
-        _print_values(report.to_dict(), as_json=False)
+        _print_values(figures, as_json=False)
         print(folder)
 
 
@@ -274,13 +279,15 @@ def _write_graph(checkpoint: Checkpoint, work: Path, command: str) -> None:
     _log(f"graph: written in {time.monotonic() - started:.1f} s")
 
 
-def _quantize(work: Path) -> None:
+def _quantize(work: Path, precision: str) -> None:
     started = time.monotonic()
-    quantize_artifact(work)
-    _log(f"quantized: 8-bit linears in {time.monotonic() - started:.1f} s")
+    quantize_artifact(work, precision)
+    _log(f"quantized: {QUANTIZED[precision]} in {time.monotonic() - started:.1f} s")
 
 
-def _check_parity(checkpoint: Checkpoint, work: Path, options: argparse.Namespace) -> Report:
+def _check_parity(
+    checkpoint: Checkpoint, work: Path, options: argparse.Namespace
+) -> dict[str, float]:
     manifest = Manifest.load(work)
     check_files(work, manifest)
     if manifest.checkpoint_sha256 != checkpoint.sha256:
@@ -288,15 +295,17 @@ def _check_parity(checkpoint: Checkpoint, work: Path, options: argparse.Namespac
             f"{work} was made from another checkpoint than {options.checkpoint}: give that one, "
             "or run the graph stage again"
         )
-    text = options.text.read_text(encoding="utf-8") if options.text else default_text()
-    runner = OrtRunner(work, NUM_PARITY_SLOTS, options.threads or os.cpu_count() or 1)
-    report = measure_parity(checkpoint, runner, text, options.tokens, _log)
-    given = {
-        name: value for name in TOLERANCE_HELP if (value := getattr(options, name)) is not None
-    }
-    report.check(dataclasses.replace(TOLERANCES[manifest.precision], **given))
-    dataclasses.replace(manifest, parity=report.to_dict()).save(work)
-    return report
+    given = {name: getattr(options, name) for name in TOLERANCE_HELP}
+    gate = Gate(
+        text=options.text.read_text(encoding="utf-8") if options.text else default_text(),
+        max_tokens=options.tokens,
+        num_threads=options.threads or os.cpu_count() or 1,
+        limits={name: value for name, value in given.items() if value is not None},
+        progress=_log,
+    )
+    figures = gate.measure(checkpoint, work)
+    dataclasses.replace(manifest, parity=figures).save(work)
+    return figures
 
 
 def _print_values(values: dict[str, object] | dict[str, float], as_json: bool) -> None:

@@ -11,17 +11,21 @@ import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
+from export.blockwise import quantize_blocks
 from export.checkpoint import Checkpoint
 from export.graph import build_graph, num_candidates
-from export.model_file import OPSET, read_model, write_model
+from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
 from export.rotated import rotate_model
 from export.vocabulary import Vocabulary
 from nanotriton.contract import (
+    DECODE_GRAPH_FILE,
+    DECODE_WEIGHTS_FILE,
     GRAPH_FILE,
     RANKS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
+    DecodeGraph,
     Manifest,
     sha256_file,
 )
@@ -29,7 +33,16 @@ from nanotriton.errors import ArtifactError, InvalidRequest
 
 CANARY_PROMPT = "def f("
 NUM_CANARY_CHARACTERS = 8
-ARTIFACT_FILES = (GRAPH_FILE, WEIGHTS_FILE, TOKENIZER_FILE, RANKS_FILE)
+MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
+ARTIFACT_FILES = (*MODEL_FILES, TOKENIZER_FILE, RANKS_FILE)
+QUANTIZED = {
+    "int8": "8-bit linears",
+    "int4": "linears of 4 bits, attention and head of 8",
+    "auto": "both graphs, the 4-bit one for decode steps of few rows",
+}
+# Up to so many rows a step only reads weights, and fewer bytes win; above, 8-bit rows compute as
+# fast (GPT-2 124M on 2 cores, all linears in 4 bits: 46 % faster at 1 row, 24 % at 4, 5 % at 8).
+MAX_DECODE_ROWS = 4
 PACKAGES = ("nanotriton", "numpy", "onnx", "onnxruntime")
 
 
@@ -65,21 +78,43 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
     ).save(folder)
 
 
-def quantize_artifact(folder: Path) -> None:
-    """Turn the float32 artifact in `folder` into int8; raises ArtifactError for another one."""
+def quantize_artifact(folder: Path, precision: str) -> None:
+    """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
+
+    Raises ArtifactError when it isn't float32.
+    """
+    assert precision in QUANTIZED, precision
     manifest = Manifest.load(folder)
     if manifest.precision != "fp32":
         raise ArtifactError(
             f"{folder} holds a model of precision {manifest.precision}, only fp32 can be "
             "quantized: run `python -m export graph CHECKPOINT --out WORK` again"
         )
+    decode_graph = None
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        write_model(quantize_model(rotate_model(read_model(folder))), Path(temporary))
-        for name in (GRAPH_FILE, WEIGHTS_FILE):
-            (Path(temporary) / name).replace(folder / name)
-    dataclasses.replace(manifest, precision="int8", files=_hash_files(folder), parity={}).save(
-        folder
-    )
+        new = Path(temporary)
+        # One turn for both graphs: they read and write the same keys and values.
+        rotated = rotate_model(read_model(folder))
+        write_model((quantize_blocks if precision == "int4" else quantize_model)(rotated), new)
+        if precision == "auto":
+            decode_graph = _write_decode_graph(rotated, new)
+        for path in new.iterdir():
+            path.replace(folder / path.name)
+    dataclasses.replace(
+        manifest,
+        precision=precision,
+        files=_hash_files(folder),
+        parity={},
+        decode_graph=decode_graph,
+    ).save(folder)
+
+
+def _write_decode_graph(rotated: Model, folder: Path) -> DecodeGraph:
+    """The 4-bit graph beside the 8-bit one in `folder`, whose embeddings it shares."""
+    shared = read_model(folder).weights
+    assert isinstance(shared, Weights)
+    write_model(quantize_blocks(rotated), folder, DECODE_GRAPH_FILE, shared)
+    return DecodeGraph(DECODE_GRAPH_FILE, "int4", MAX_DECODE_ROWS)
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

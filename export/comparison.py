@@ -3,6 +3,7 @@
 Knows nothing of runners, of slots or of the model.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ TOLERANCES = {
     # of 100 places (standard library, its held-out files), so this only stops what is broken.
     # A single logit may move far and a greedy text turn at a near-tie: no limit on both.
     "int8": Tolerance(max_relative_delta=np.inf, max_kl=2e-3, min_top1=0.97, min_greedy=0.0),
+    "int4": Tolerance(max_relative_delta=np.inf, max_kl=3e-2, min_top1=0.85, min_greedy=0.8),
 }
 
 
@@ -79,6 +81,16 @@ class Report:
                     f"is {limit:.6g}; nothing was written: export fp32, or loosen the limit if "
                     "that is meant"
                 )
+
+
+def check_alternation(figures: Mapping[str, float], min_greedy: float) -> None:
+    """Raise ParityError when two graphs that take turns write what float32 would not."""
+    if not figures["alternating_greedy"] >= min_greedy:
+        raise ParityError(
+            "the artifact differs from its checkpoint: greedy agreement of graphs that take turns "
+            f"is {figures['alternating_greedy']:.6g}, the limit is {min_greedy:.6g}; nothing was "
+            "written: export int8, or loosen the limit if that is meant"
+        )
 
 
 class Tally:

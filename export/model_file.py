@@ -1,4 +1,4 @@
-"""Nodes and NumPy weights in, model.onnx and model.onnx.data out; and back.
+"""Nodes and NumPy weights in, a graph and its weights (model.onnx, model.onnx.data) out; and back.
 
 All weights lie in one file beside the graph, because protobuf ends at 2 GB (GPT-2 XL is 6 GB).
 They are written and read one at a time, so a model never stands in memory twice. Knows nothing of
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nanotriton.contract import GRAPH_FILE, WEIGHTS_FILE
+from nanotriton.contract import GRAPH_FILE
 
 OPSET = 20
 CONTRIB_DOMAIN = "com.microsoft"
@@ -50,6 +50,12 @@ class Weights(Mapping[str, NDArray[np.generic]]):
     def __len__(self) -> int:
         return len(self._tensors)
 
+    def placed(self, name: str) -> TensorProto | None:
+        """Where a tensor lies in the weights file; None when the graph holds it, or has none."""
+        tensor = self._tensors.get(name)
+        is_outside = tensor is not None and tensor.data_location == TensorProto.EXTERNAL
+        return tensor if is_outside else None
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -61,17 +67,28 @@ class Model:
     weights: Mapping[str, NDArray[np.generic]]
 
 
-def write_model(model: Model, folder: Path) -> None:
-    """Write model.onnx and model.onnx.data, and check the graph."""
-    with (folder / WEIGHTS_FILE).open("wb") as file:
+def write_model(
+    model: Model, folder: Path, graph_file: str = GRAPH_FILE, shared: Weights | None = None
+) -> None:
+    """Write the graph and its weights beside it, and check the graph.
+
+    A weight that `shared`, a model written to the same folder before, has under the same name and
+    with the same values is not written again: both graphs read it from that one's file.
+    """
+    weights_file = f"{graph_file}.data"
+    with (folder / weights_file).open("wb") as file:
         tensors = []
         for name, weight in model.weights.items():
             array = np.ascontiguousarray(weight).reshape(weight.shape)
             if array.nbytes < MIN_EXTERNAL_BYTES:
                 tensors.append(numpy_helper.from_array(array, name))
                 continue
+            placed = shared.placed(name) if shared is not None else None
+            if shared is not None and placed and np.array_equal(shared[name], array):
+                tensors.append(placed)
+                continue
             file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
-            tensors.append(_external_tensor(name, array, file.tell()))
+            tensors.append(_external_tensor(name, array, weights_file, file.tell()))
             array.tofile(file)
     graph = helper.make_graph(list(model.nodes), "gpt", model.inputs, model.outputs, tensors)
     proto = helper.make_model(
@@ -80,24 +97,26 @@ def write_model(model: Model, folder: Path) -> None:
         ir_version=9,  # the one of opset 20
         producer_name="nanotriton",
     )
-    onnx.save_model(proto, folder / GRAPH_FILE)
-    onnx.checker.check_model(str(folder / GRAPH_FILE), full_check=True)
+    onnx.save_model(proto, folder / graph_file)
+    onnx.checker.check_model(str(folder / graph_file), full_check=True)
 
 
-def read_model(folder: Path) -> Model:
+def read_model(folder: Path, graph_file: str = GRAPH_FILE) -> Model:
     """Read what `write_model` wrote; the weights stay in their file until they are asked for."""
-    graph = onnx.load_model(folder / GRAPH_FILE, load_external_data=False).graph
+    graph = onnx.load_model(folder / graph_file, load_external_data=False).graph
     return Model(graph.node, graph.input, graph.output, Weights(graph, folder))
 
 
-def _external_tensor(name: str, array: NDArray[np.generic], offset: int) -> TensorProto:
+def _external_tensor(
+    name: str, array: NDArray[np.generic], weights_file: str, offset: int
+) -> TensorProto:
     tensor = TensorProto(
         name=name,
         dims=array.shape,
         data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
         data_location=TensorProto.EXTERNAL,
     )
-    place = {"location": WEIGHTS_FILE, "offset": offset, "length": array.nbytes}
+    place = {"location": weights_file, "offset": offset, "length": array.nbytes}
     for key, value in place.items():
         tensor.external_data.add(key=key, value=str(value))
     return tensor

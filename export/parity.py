@@ -29,6 +29,7 @@ NUM_DECODED = 24
 MAX_WINDOW = 256
 MIN_CONTEXT = 8
 NUM_GENERATED = 32
+MAX_ROWS = 1 << 16  # of a call that takes all there are
 # A generated token counts as the reference's choice when the reference's best logit is at most
 # this much larger: below it float32 sums in another order decide (measured: 1e-5 at 124M).
 TIE = 1e-4
@@ -40,7 +41,7 @@ def measure_parity(
 ) -> Report:
     """Compare on about `max_tokens` tokens of `text`; raises ParityError when it is too short."""
     reference = Reference(checkpoint)
-    windows = _windows(encode_known(checkpoint, text), runner, max_tokens)
+    windows = cut_windows(encode_known(checkpoint, text), runner, max_tokens)
     tally = Tally()
     num_done = 0
     for start in range(0, len(windows), runner.num_slots):
@@ -50,7 +51,7 @@ def measure_parity(
             num_done += len(window)
         progress(f"parity: compared {num_done} of {sum(map(len, windows))} tokens")
     prompts = [window[: len(window) // 2] for window in windows[: runner.num_slots]]
-    matches = _match_greedy(reference, prompts, _generate(runner, prompts))
+    matches = match_greedy(reference, prompts, generate(runner, prompts))
     progress(f"parity: compared {len(matches)} greedy tokens")
     return tally.report(matches)
 
@@ -70,7 +71,7 @@ def encode_known(checkpoint: Checkpoint, text: str) -> Ids:
     return np.array(checkpoint.vocabulary.tokenizer.encode(text), np.int64)
 
 
-def _windows(ids: Ids, runner: Runner, max_tokens: int) -> list[Ids]:
+def cut_windows(ids: Ids, runner: Runner, max_tokens: int) -> list[Ids]:
     """Cut into sequences of different lengths, so that slots are never in step."""
     windows: list[Ids] = []
     longest = min(MAX_WINDOW, runner.context)
@@ -134,8 +135,14 @@ def _serve(runner: Runner, windows: Sequence[Ids]) -> list[_Served]:
     return served
 
 
-def _generate(runner: Runner, prompts: Sequence[Ids]) -> list[Ids]:
-    """The runner's greedy continuation of every prompt, from its candidates alone."""
+def generate(
+    runner: Runner, prompts: Sequence[Ids], rows_a_call: Sequence[int] = (MAX_ROWS,)
+) -> list[Ids]:
+    """The runner's greedy continuation of every prompt, from its candidates alone.
+
+    Prompt s goes to slot s; a decode step is made in calls of at most so many rows, and
+    `rows_a_call` has the numbers of the steps in turn.
+    """
     room = runner.context - max(map(len, prompts))
     tokens = np.empty((len(prompts), min(NUM_GENERATED, room)), np.int64)
     for slot, prompt in enumerate(prompts):
@@ -145,15 +152,18 @@ def _generate(runner: Runner, prompts: Sequence[Ids]) -> list[Ids]:
             found = runner.run(Batch(slot, chunk, np.array([start], np.int32), last))
         tokens[slot, 0] = found.tokens[0, 0]
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
-    rows = np.arange(len(prompts))
     for step in range(1, tokens.shape[1]):
-        found = runner.run(Batch(0, tokens[:, step - 1 : step], lengths, rows))
-        tokens[:, step] = found.tokens[:, 0]
+        num_rows = rows_a_call[step % len(rows_a_call)]
+        for first in range(0, len(prompts), num_rows):
+            part = slice(first, first + num_rows)
+            rows = np.arange(len(lengths[part]))
+            found = runner.run(Batch(first, tokens[part, step - 1 : step], lengths[part], rows))
+            tokens[part, step] = found.tokens[:, 0]
         lengths += 1
     return list(tokens)
 
 
-def _match_greedy(
+def match_greedy(
     reference: Reference, prompts: Sequence[Ids], generated: Sequence[Ids]
 ) -> NDArray[np.bool_]:
     """For every generated token, whether the reference would have picked it (ties allowed)."""

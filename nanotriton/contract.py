@@ -17,13 +17,17 @@ from typing import Any
 
 from nanotriton.errors import ManifestError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# 1 is 2 without a decode graph.
+READABLE_FORMATS = (1, 2)
 
 # Files of one exported version, <repository>/gpt/<version>/.
 ENGINE_MODEL = "gpt"
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
+DECODE_GRAPH_FILE = "model.int4.onnx"
+DECODE_WEIGHTS_FILE = "model.int4.onnx.data"
 TOKENIZER_FILE = "tokenizer.json"
 RANKS_FILE = "tokenizer.tiktoken"
 
@@ -89,13 +93,35 @@ def present_name(layer: int, kind: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeGraph:
+    """A second graph over the same KV cache, for steps of one token for 1 to `max_rows` rows.
+
+    `file` is among the manifest's files, and its weights lie in `file`.data.
+    """
+
+    file: str
+    precision: str
+    max_rows: int
+
+    def __post_init__(self) -> None:
+        is_count = type(self.max_rows) is int and self.max_rows > 0
+        if not is_count or not isinstance(self.file, str) or not isinstance(self.precision, str):
+            raise ManifestError(
+                f"the manifest's decode_graph is {self.file!r} of precision {self.precision!r} for "
+                f"{self.max_rows!r} rows, it needs two names and a whole number from 1 up: export "
+                "the model again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What one exported version is; written by export, checked by whoever loads it.
 
     `vocab_size` is the graph's V: padding of the checkpoint's vocabulary is cut off by export, so
     it equals the tokenizer's number of tokens. `infill` says whether the model was trained to fill
     in the middle, and so whether a request may have a suffix; a manifest that doesn't say it is of
-    a model that may not. `files` maps each file's name to its SHA-256.
+    a model that may not. `files` maps each file's name to its SHA-256. model.onnx answers all steps
+    that `decode_graph`, if there is one, doesn't.
     """
 
     precision: str
@@ -120,6 +146,7 @@ class Manifest:
     opset: int = 20
     kv_dtype: str = "float32"
     kv_layout: str = "L,2,S,H,M,D"
+    decode_graph: DecodeGraph | None = None
     format_version: int = field(default=FORMAT_VERSION)
 
     @classmethod
@@ -136,10 +163,11 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise ManifestError(f"{path} can't be read ({error}): export the model again") from None
         version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
+        if version not in READABLE_FORMATS:
             raise ManifestError(
-                f"{path} has format_version {version}, this nanotriton reads {FORMAT_VERSION}: "
-                "export the model again, or install the nanotriton that wrote it"
+                f"{path} has format_version {version}, this nanotriton reads "
+                f"{' and '.join(map(str, READABLE_FORMATS))}: export the model again, or install "
+                "the nanotriton that wrote it"
             )
         known = {item.name for item in dataclasses.fields(cls)}
         required = {
@@ -151,12 +179,32 @@ class Manifest:
             raise ManifestError(
                 f"{path} has missing or unknown keys {', '.join(wrong)}: export the model again"
             )
-        return cls(**values)
+        manifest = cls(**values | {"format_version": FORMAT_VERSION})
+        return dataclasses.replace(manifest, decode_graph=_read_decode_graph(path, manifest))
 
     def save(self, folder: Path) -> None:
         """Write `folder`/manifest.json."""
         text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_decode_graph(path: Path, manifest: Manifest) -> DecodeGraph | None:
+    values: Any = manifest.decode_graph  # still as JSON has it
+    if values is None:
+        return None
+    try:
+        graph = DecodeGraph(**values)
+    except TypeError:
+        raise ManifestError(
+            f"{path} has decode_graph {values!r}, it needs file, precision and max_rows: export "
+            "the model again"
+        ) from None
+    if graph.file not in manifest.files:
+        raise ManifestError(
+            f"{path} has the decode_graph {graph.file!r}, which is not among its files: export "
+            "the model again"
+        )
+    return graph
 
 
 def sha256_file(path: Path) -> str:

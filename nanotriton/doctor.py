@@ -25,7 +25,7 @@ from nanotriton.errors import NanotritonError
 from nanotriton.infill import Markers
 from nanotriton.installation import find_installation
 from nanotriton.prompt import encode_prompt
-from nanotriton.runners.ort import ORT_ERRORS
+from nanotriton.runners.graphs import ORT_ERRORS
 from nanotriton.tokenizer import load_tokenizer
 
 MODELS = ("preprocessing", "gpt", "postprocessing", "completion", "completion_stream")
@@ -60,10 +60,12 @@ def _checks(repository: Path) -> Iterator[Finding]:
     shape = f"{manifest.num_layers} layers, {manifest.num_heads} heads of {manifest.head_dim}"
     words = f"{manifest.precision}, {shape}, vocabulary {manifest.vocab_size}"
     words += f", context {manifest.context}, {'with' if manifest.infill else 'no'} infill"
+    if decode := manifest.decode_graph:
+        words += f", {decode.precision} for decode steps of up to {decode.max_rows} rows"
     yield Finding("manifest", f"version {folder.name}: {words}", True)
     yield _look("files", lambda: _check_files(folder, manifest))
     yield _look("tokenizer", lambda: _check_tokenizer(folder, manifest))
-    yield _look("runtime", lambda: _check_runtime(folder))
+    yield _look("runtime", lambda: _check_runtime(folder, manifest))
     yield _look("memory", lambda: _check_memory(folder, manifest))
 
 
@@ -123,18 +125,20 @@ def _check_tokenizer(folder: Path, manifest: Manifest) -> str:
     return f"{tokenizer.num_tokens} tokens; {manifest.canary_prompt!r} is {len(ids)} of them"
 
 
-def _check_runtime(folder: Path) -> str:
+def _check_runtime(folder: Path, manifest: Manifest) -> str:
     options = onnxruntime.SessionOptions()
     # Optimisation off: the question is only whether this runtime reads the graph.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        onnxruntime.InferenceSession(folder / GRAPH_FILE, options, ["CPUExecutionProvider"])
-    except ORT_ERRORS as error:
-        raise NanotritonError(
-            f"onnxruntime {onnxruntime.__version__} does not load {GRAPH_FILE} "
-            f"({str(error).splitlines()[0]}): install a newer one, or export again"
-        ) from None
-    return f"onnxruntime {onnxruntime.__version__} loads {GRAPH_FILE}"
+    files = [GRAPH_FILE, *([manifest.decode_graph.file] if manifest.decode_graph else [])]
+    for name in files:
+        try:
+            onnxruntime.InferenceSession(folder / name, options, ["CPUExecutionProvider"])
+        except ORT_ERRORS as error:
+            raise NanotritonError(
+                f"onnxruntime {onnxruntime.__version__} does not load {name} "
+                f"({str(error).splitlines()[0]}): install a newer one, or export again"
+            ) from None
+    return f"onnxruntime {onnxruntime.__version__} loads {' and '.join(files)}"
 
 
 def _check_memory(folder: Path, manifest: Manifest) -> str:

@@ -19,6 +19,12 @@ def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def auto_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with the demo model as two graphs, held to the usual tolerances."""
+    return export_demo(tmp_path_factory.mktemp("auto"), "auto", "--tokens", "1024")
+
+
+@pytest.fixture(scope="session")
 def server(
     demo_repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:

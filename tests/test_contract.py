@@ -11,6 +11,7 @@ from nanotriton import contract
 from nanotriton.contract import (
     FORMAT_VERSION,
     SETTINGS,
+    DecodeGraph,
     Manifest,
     newest_version,
     sha256_file,
@@ -106,7 +107,7 @@ def test_manifest_comes_back_as_it_was_saved(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 2}, f"has format_version 2, this nanotriton reads {FORMAT_VERSION}: "),
+        ({"format_version": 3}, "has format_version 3, this nanotriton reads 1 and 2: export"),
         ({"format_version": "gone"}, "has format_version None, this nanotriton reads"),
         ({"context": "gone"}, "has missing or unknown keys context: export the model again"),
         ({"colour": 1, "anew": 2}, "has missing or unknown keys anew, colour: export"),
@@ -121,6 +122,35 @@ def test_manifest_of_another_form_is_refused(edit, changes, words):
 
 def test_keys_with_a_default_may_be_missing(edit):
     assert Manifest.load(edit(opset="gone")) == MANIFEST
+
+
+def test_version_of_the_first_format_is_read_and_saved_in_the_newest(edit):
+    manifest = Manifest.load(edit(format_version=1, decode_graph="gone"))
+    assert manifest == MANIFEST
+    assert manifest.format_version == FORMAT_VERSION
+
+
+def test_decode_graph_travels(tmp_path):
+    graph = DecodeGraph("model.int4.onnx", "int4", 4)
+    manifest = replace(MANIFEST, files={"model.int4.onnx": "f" * 64}, decode_graph=graph)
+    manifest.save(tmp_path)
+    assert Manifest.load(tmp_path) == manifest
+
+
+@pytest.mark.parametrize(
+    ("graph", "words"),
+    [
+        ({"file": "model.onnx"}, "needs file, precision and max_rows"),
+        ("model.onnx", "needs file, precision and max_rows"),
+        ({"file": "../x", "precision": "int4", "max_rows": 4}, "is not among its files"),
+        ({"file": "model.onnx", "precision": "int4", "max_rows": 0}, "for 0 rows, it needs"),
+        ({"file": "model.onnx", "precision": "int4", "max_rows": "4"}, "for '4' rows, it needs"),
+    ],
+    ids=["keys missing", "no object", "elsewhere", "no rows", "rows as text"],
+)
+def test_decode_graph_of_another_form_is_refused(edit, graph, words):
+    with pytest.raises(ManifestError, match=words):
+        Manifest.load(edit(decode_graph=graph))
 
 
 @pytest.mark.parametrize("raw", [b"{", b"\xff\xfe", b""], ids=["json", "utf8", "empty"])

@@ -84,6 +84,20 @@ def test_healthy_repository_has_only_good_findings(
     assert all(line.startswith("ok ") for line in lines)
 
 
+def test_both_graphs_of_a_version_are_looked_at(auto_repository: Path, tmp_path: Path) -> None:
+    seen = {one.subject: one.seen for one in examine(auto_repository) if one.is_good}
+    assert "auto, 5 layers" in seen["manifest"]
+    assert "int4 for decode steps of up to 4 rows" in seen["manifest"]
+    assert seen["files"].startswith("6 files, ")
+    assert seen["runtime"].endswith("loads model.onnx and model.int4.onnx")
+
+    repository = Path(shutil.copytree(auto_repository, tmp_path / "repository"))
+    (repository / "gpt/1/model.int4.onnx").write_bytes(b"torn")
+    bad = {one.subject: one.seen for one in examine(repository) if not one.is_good}
+    assert "model.int4.onnx is not the file" in bad["files"]
+    assert "does not load model.int4.onnx" in bad["runtime"]
+
+
 @pytest.mark.parametrize(("damage", "subject", "words"), BROKEN.values(), ids=BROKEN)
 def test_what_is_broken_is_named(
     repository: Path, damage: Callable[[Path], None], subject: str, words: str

@@ -38,6 +38,7 @@ from nanotriton.engine.protocol import (
 )
 from nanotriton.engine.request import Request, Settings
 from nanotriton.errors import NanotritonError, TokenizerError
+from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner, slots_within
 from nanotriton.tokenizer import load_tokenizer
 
@@ -177,7 +178,10 @@ def build_engine(args: argparse.Namespace) -> Engine:
         )
     if args.kv_cache_bytes is not None:
         num_slots = min(num_slots, slots_within(args.kv_cache_bytes, manifest))
-    runner = OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads)
+    use = GraphUse(max_decode_rows=args.max_decode_rows)
+    if args.deterministic == "on":
+        use = DETERMINISTIC
+    runner = OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads, use=use)
     options = EngineOptions(
         max_waiting=args.max_waiting,
         prefill_chunk=args.prefill_chunk,
@@ -215,6 +219,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=len(os.sched_getaffinity(0)),
         help="threads of the runtime; default: one a usable core",
+    )
+    _add_switch(parser, "--deterministic", "off", "answer every step, however small, by model.onnx")
+    parser.add_argument(
+        "--max-decode-rows",
+        type=int,
+        help="rows of the largest step that a version's second graph answers; default: as exported",
     )
     return parser
 

@@ -1,7 +1,8 @@
 """model.onnx on the CPU through ONNX Runtime: the runner of machines without a GPU.
 
 Comes in: an exported version's folder. Goes out: `OrtRunner`. The KV cache is one array whose slot
-views are bound to the graph's past and present by address, so a step copies no cache. Knows
+views are bound to the graphs' past and present by address, so a step copies no cache and either
+graph of a version (`runners.graphs`) may take it. Knows
 nothing of requests, text or sampling; that the files are the manifest's is doctor's to check.
 """
 
@@ -12,27 +13,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from nanotriton import contract
 from nanotriton.contract import Manifest
 from nanotriton.errors import RunnerError
 from nanotriton.runners.base import Batch, Candidates, Copy
+from nanotriton.runners.graphs import BY_ROWS, ORT_ERRORS, Graphs, GraphUse, first_line
 
 # A new binding costs about 225 us, a cached one nothing (measured: 12 layers, 2 cores).
 MAX_BINDINGS = 128
-
-ORT_ERRORS = (
-    ort_state.EPFail,
-    ort_state.Fail,
-    ort_state.InvalidArgument,
-    ort_state.InvalidGraph,
-    ort_state.InvalidProtobuf,
-    ort_state.NoSuchFile,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-    RuntimeError,  # what run_with_iobinding raises
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +54,13 @@ class OrtRunner:
     Raises ManifestError or RunnerError when the folder holds no model that it can run.
     """
 
-    def __init__(self, folder: Path, num_slots: int, num_threads: int) -> None:
+    def __init__(
+        self, folder: Path, num_slots: int, num_threads: int, use: GraphUse = BY_ROWS
+    ) -> None:
         assert num_slots > 0, num_slots
         assert num_threads > 0, num_threads
         manifest = Manifest.load(folder)
-        self._session = _open_session(folder, manifest, num_threads)
+        self._graphs = Graphs(folder, manifest, num_threads, use)
         self.num_slots = num_slots
         self.context = manifest.context
         self.vocab_size = manifest.vocab_size
@@ -114,9 +105,9 @@ class OrtRunner:
         binding.total_len[0] = batch.past_lengths.max() + num_tokens
         binding.rows[:] = batch.rows
         try:
-            self._session.run_with_iobinding(binding.io)
+            self._graphs.pick(num_sequences, num_tokens).run_with_iobinding(binding.io)
         except ORT_ERRORS as error:
-            raise RunnerError(f"ONNX Runtime failed: {_first_line(error)}") from None
+            raise RunnerError(f"ONNX Runtime failed: {first_line(error)}") from None
         return binding.candidates
 
     def _copy(self, one: Copy) -> None:
@@ -142,7 +133,7 @@ class OrtRunner:
         tokens = (shape.num_sequences, shape.num_tokens)  # (B, T)
         candidates = (shape.num_rows, self.num_candidates)  # (R, K)
         binding = _Binding(
-            io=self._session.io_binding(),
+            io=self._graphs.pick(shape.num_sequences, shape.num_tokens).io_binding(),
             input_ids=np.empty(tokens, np.int64),
             position_ids=np.empty(tokens, np.int64),
             seqlens_k=np.empty(shape.num_sequences, np.int32),
@@ -193,31 +184,6 @@ def slots_within(cache_bytes: int, manifest: Manifest) -> int:
     return cache_bytes // slot_bytes
 
 
-def _open_session(folder: Path, manifest: Manifest, num_threads: int) -> ort.InferenceSession:
-    if manifest.runner != "ort":
-        raise RunnerError(
-            f"{folder} was exported for the runner {manifest.runner!r}, this one is 'ort': "
-            "serve it with its own runner, or export it again"
-        )
-    for name in (contract.GRAPH_FILE, contract.WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise RunnerError(f"{folder} holds no {name}: export the model again")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # what goes wrong is raised, and said once
-    # Threads that spin between steps take the cores from Triton: 18 against 15 ms a step.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    path = folder / contract.GRAPH_FILE
-    try:
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except ORT_ERRORS as error:
-        raise RunnerError(
-            f"ONNX Runtime {ort.__version__} can't load {path}: {_first_line(error)}"
-        ) from None
-
-
 def _bind_input(io: ort.IOBinding, name: str, array: NDArray[np.generic]) -> None:
     assert array.flags.c_contiguous, name
     io.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
@@ -226,7 +192,3 @@ def _bind_input(io: ort.IOBinding, name: str, array: NDArray[np.generic]) -> Non
 def _bind_output(io: ort.IOBinding, name: str, array: NDArray[np.generic]) -> None:
     assert array.flags.c_contiguous, name
     io.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

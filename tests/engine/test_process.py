@@ -12,10 +12,17 @@ import pytest
 import zmq
 from driving import Inbox
 
-from nanotriton.contract import MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE, Manifest
+from nanotriton.contract import (
+    MANIFEST_FILE,
+    RANKS_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    newest_version,
+)
 from nanotriton.engine.process import build_engine, build_parser, main
 from nanotriton.engine.protocol import pack, unpack
 from nanotriton.engine.request import Settings
+from nanotriton.errors import RunnerError
 
 MODULE = [sys.executable, "-m", "nanotriton.engine.process"]
 
@@ -130,6 +137,28 @@ def test_cache_bytes_decide_how_many_slots_there_are(engine_folder):
 
     assert three["num_slots"] == 3
     assert three["kv_cache_bytes"] == 3 * one["kv_cache_bytes"]
+
+
+@pytest.mark.usefixtures("_interrupts")
+def test_negative_number_of_decode_rows_is_refused_in_one_line(engine_folder, tmp_path, capsys):
+    words = [str(engine_folder), "--socket", str(tmp_path / "s"), "--max-decode-rows", "-1"]
+    assert main(words) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {"error": "max_decode_rows is -1, the least is 0"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--deterministic", "on"), ("--max-decode-rows", "0")],
+    ids=" ".join,
+)
+def test_pinned_engine_needs_no_second_graph(auto_repository, tmp_path, words):
+    folder = shutil.copytree(newest_version(auto_repository), tmp_path / "copy")
+    (folder / "model.int4.onnx").unlink()
+    given = [str(folder), "--socket", "unused", "--threads", "1"]
+    assert build_engine(build_parser().parse_args([*given, *words]))
+    with pytest.raises(RunnerError, match=r"holds no model\.int4\.onnx"):
+        build_engine(build_parser().parse_args(given))
 
 
 @pytest.mark.usefixtures("_interrupts")

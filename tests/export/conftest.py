@@ -106,8 +106,8 @@ def artifact_of(
         if precision not in folders:
             folder = tmp_path_factory.mktemp(precision)
             write_artifact(checkpoint, folder, "pytest")
-            if precision == "int8":
-                quantize_artifact(folder)
+            if precision != "fp32":
+                quantize_artifact(folder, precision)
             folders[precision] = folder
         return folders[precision]
 

@@ -1,6 +1,7 @@
 import argparse
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,45 @@ def test_stages_one_by_one_make_what_all_makes(huggingface, tmp_path, capsys):
     alone, together = (Manifest.load(repository / "gpt" / name) for name in "56")
     assert alone.files == together.files
     assert alone.parity == together.parity == report
+
+
+@pytest.mark.parametrize(
+    ("precision", "files"),
+    [
+        ("int4", {"model.onnx", "model.onnx.data"}),
+        (
+            "auto",
+            {"model.onnx", "model.onnx.data", "model.int4.onnx", "model.int4.onnx.data"},
+        ),
+    ],
+)
+def test_precision_decides_the_files_of_a_version(nanogpt, tmp_path, precision, files):
+    repository = tmp_path / "repo"
+    loose = ["--min-top1", "0.6", "--min-greedy", "0.6"]
+    words = ("all", nanogpt(), "--repository", repository, "--precision", precision)
+    assert run(*words, *SHORT, *loose) == 0
+    manifest = Manifest.load(newest_version(repository))
+    assert manifest.precision == precision
+    assert {name for name in manifest.files if "model" in name} == files
+    assert files <= {path.name for path in newest_version(repository).iterdir()}
+    assert ("int4_mean_kl" in manifest.parity) == (precision == "auto")
+
+
+def test_folder_written_anew_keeps_no_second_graph(nanogpt, tmp_path):
+    checkpoint, work = nanogpt(), tmp_path / "work"
+    assert run("graph", checkpoint, "--out", work) == 0
+    assert run("quantized", work, "--precision", "auto") == 0
+    assert (work / "model.int4.onnx").is_file()
+    assert run("graph", checkpoint, "--out", work) == 0
+    assert not list(work.glob("model.int4*"))
+    assert Manifest.load(work).decode_graph is None
+
+
+@pytest.mark.parametrize("stage", ["quantized", "all"])
+def test_wrong_precision_names_those_there_are(stage, capsys):
+    with pytest.raises(SystemExit):
+        run(stage, "work", "--precision", "int2")
+    assert re.search(r"invalid choice: 'int2' \(choose from .*int8.*auto", capsys.readouterr().err)
 
 
 def test_checkpoint_is_described(nanogpt, capsys):

@@ -67,7 +67,7 @@ def test_dead_row_of_a_full_slot_harms_no_slot(runner_of, ids):
         np.testing.assert_allclose(found, expected[[63, length]], atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4", "auto"])
 def test_candidates_are_the_best_of_all_logits(runner_of, ids, precision):
     found = runner_of(precision).run(
         Batch(0, ids[None], np.zeros(1, np.int32), np.array([5, 63]), full_logits=True)

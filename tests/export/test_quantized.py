@@ -76,4 +76,4 @@ def test_row_and_column_of_zeros_stay_zero(artifact_of, tmp_path, ids):
 
 def test_quantizing_twice_is_refused(artifact_of):
     with pytest.raises(ArtifactError, match="precision int8, only fp32"):
-        quantize_artifact(artifact_of("int8"))
+        quantize_artifact(artifact_of("int8"), "int8")

@@ -1,6 +1,7 @@
 """The main job through a real server: both doors, both protocols, with the tools people have."""
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -176,3 +177,22 @@ def test_logprobs_are_told_of_every_token_by_both_doors(
     assert [one.logprob for one in streamed] == pytest.approx(
         [one.logprob for one in whole.logprobs], abs=1e-3
     )
+
+
+@pytest.mark.parametrize("deterministic", ["off", "on"])
+def test_model_of_two_graphs_is_served(
+    auto_repository: Path, tmp_path: Path, deterministic: str
+) -> None:
+    repository = Path(shutil.copytree(auto_repository, tmp_path / "repository"))
+    config = repository / "gpt" / "config.pbtxt"
+    switch = 'key: "deterministic" value { string_value: "%s" }'
+    assert switch % "off" in config.read_text()
+    config.write_text(config.read_text().replace(switch % "off", switch % deterministic))
+    running = start_server(repository, tmp_path / "log")
+    try:
+        with running.client() as client:
+            text = client.complete(PROMPT, max_tokens=16).text
+            with client.stream(PROMPT, max_tokens=16) as stream:
+                assert "".join(chunk.text for chunk in stream) == text
+    finally:
+        assert running.stop() == 0

@@ -41,6 +41,7 @@ METRICS_PERIOD_S = 1.0
 PARAMETERS = (
     *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads"),
     *("prefix_cache", "speculation", "isolate_users"),
+    *("deterministic", "max_decode_rows"),
 )
 
 

@@ -1,0 +1,70 @@
+"""A checkpoint and the artifact made of it in, the parity figures of its manifest out.
+
+Every graph of the artifact is compared by itself (`export.parity`) and held to the tolerance of
+its precision; two graphs are also compared taking turns. Raises ParityError for the first figure
+that is outside. Knows nothing of the command line.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.alternation import Runners, measure_alternation
+from export.checkpoint import Checkpoint
+from export.comparison import TOLERANCES, Tolerance, check_alternation
+from export.parity import Progress, measure_parity
+from nanotriton.contract import GRAPH_FILE, Manifest
+from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
+from nanotriton.runners.ort import OrtRunner
+
+NUM_SLOTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How to compare: about `max_tokens` tokens of `text`, with `limits` that replace some of a
+    tolerance's own.
+    """
+
+    text: str
+    max_tokens: int
+    num_threads: int
+    limits: Mapping[str, float]
+    progress: Progress
+
+    def measure(self, checkpoint: Checkpoint, work: Path) -> dict[str, float]:
+        """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME."""
+        manifest = Manifest.load(work)
+        decode = manifest.decode_graph
+        precision = manifest.precision if decode is None else "int8"
+        figures = self._measure_graph(checkpoint, work, GRAPH_FILE, precision)
+        if decode is None:
+            return figures
+        found = self._measure_graph(checkpoint, work, decode.file, decode.precision)
+        figures |= {f"{decode.precision}_{name}": value for name, value in found.items()}
+        runners = Runners(
+            self._open(work, BY_ROWS, 2 * decode.max_rows),
+            self._open(work, DETERMINISTIC, 2 * decode.max_rows),
+            decode.max_rows,
+        )
+        alternation = measure_alternation(
+            checkpoint, runners, self.text, self.max_tokens, self.progress
+        )
+        check_alternation(alternation, self._tolerance(decode.precision).min_greedy)
+        return figures | alternation
+
+    def _measure_graph(
+        self, checkpoint: Checkpoint, work: Path, graph_file: str, precision: str
+    ) -> dict[str, float]:
+        self.progress(f"parity: {graph_file}, {precision}")
+        runner = self._open(work, GraphUse(only=graph_file), NUM_SLOTS)
+        report = measure_parity(checkpoint, runner, self.text, self.max_tokens, self.progress)
+        report.check(self._tolerance(precision))
+        return report.to_dict()
+
+    def _tolerance(self, precision: str) -> Tolerance:
+        return dataclasses.replace(TOLERANCES[precision], **self.limits)
+
+    def _open(self, work: Path, use: GraphUse, num_slots: int) -> OrtRunner:
+        return OrtRunner(work, num_slots, self.num_threads, use)
