@@ -60,7 +60,9 @@ def test_json_of_a_stream_is_a_line_per_chunk(
 def test_every_option_reaches_the_server(playback: Playback) -> None:
     sampling = "--max-tokens 5 --temperature 0 --top-k 3 --top-p 0.5 --min-p 0.25 --seed -7"
     others = "--stop a --stop b --truncate left --ignore-eos --timeout-s 9 --retries 0"
-    main(["complete", *arguments(playback, "http", "--stream", *f"{sampling} {others}".split())])
+    queue = "--priority -2 --timeout-ms 70 --user me"
+    words = f"{sampling} {others} {queue}".split()
+    main(["complete", *arguments(playback, "http", "--stream", *words)])
     assert playback.requests == [
         {
             "text_input": "hi",
@@ -73,6 +75,9 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "stop": ["a", "b"],
             "truncate": "left",
             "ignore_eos": True,
+            "priority": -2,
+            "timeout_ms": 70,
+            "user": "me",
             "stream": True,
         }
     ]
