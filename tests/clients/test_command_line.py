@@ -65,7 +65,9 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
         "--stop a --stop b --stop-at block --truncate left --ignore-eos --logprobs 2 --suffix z"
     )
     others += " --timeout-s 9 --retries 0"
-    main(["complete", *arguments(playback, "http", "--stream", *f"{sampling} {others}".split())])
+    queue = "--priority -2 --timeout-ms 70 --user me"
+    words = f"{sampling} {others} {queue}".split()
+    main(["complete", *arguments(playback, "http", "--stream", *words)])
     assert playback.requests == [
         {
             "text_input": "hi",
@@ -85,6 +87,9 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "ignore_eos": True,
             "logprobs": 2,
             "suffix": "z",
+            "priority": -2,
+            "timeout_ms": 70,
+            "user": "me",
             "stream": True,
         }
     ]

@@ -31,6 +31,9 @@ CASES = [
     pytest.param("logprobs", 3, "INT32", [3], id="logprobs"),
     pytest.param("ignore_eos", True, "BOOL", [True], id="ignore_eos"),
     pytest.param("ignore_eos", False, "BOOL", [False], id="ignore_eos off"),
+    pytest.param("priority", -3, "INT32", [-3], id="priority"),
+    pytest.param("timeout_ms", 250, "INT32", [250], id="timeout_ms"),
+    pytest.param("user", "é", "BYTES", ["é"], id="user"),
 ]
 
 

@@ -44,7 +44,7 @@ SCRIPTS = st.lists(EDITS, min_size=2, max_size=12)
 BEGINNING = st.lists(st.integers(0, len(TABLE) - 1), min_size=1, max_size=40)
 SHAPES = st.fixed_dictionaries(
     {
-        "num_slots": st.integers(1, 4),
+        "num_slots": st.sampled_from([1, 2, 3, 8]),
         "prefill_chunk": st.integers(1, 9),
         "echo": st.sampled_from([0.0, 9.0]),
         "options": st.fixed_dictionaries({"isolate_users": st.booleans()}),

@@ -205,3 +205,17 @@ def test_failed_step_leaves_nothing_that_could_be_wrong():
     drive.finish()
     assert drive.outcome(failing).error
     assert hits_of(drive, BEGIN) == 0
+
+
+def test_text_from_a_beginning_that_moved_is_the_same():
+    drive = Drive(num_slots=6)
+    prompts = [[token, *BEGIN] for token in range(50, 55)]
+    for prompt in prompts:
+        hits_of(drive, prompt)
+    drive.submit([60], max_tokens=60)  # runs in the last slot while the others ask
+    drive.step()
+    drive.submit([61], max_tokens=2)  # comes near it: what was there moves to the oldest's slot
+    for _ in range(4):
+        drive.step()
+    assert drive.engine.stats()["num_evictions"] == 1
+    assert [hits_of(drive, prompt) > 0 for prompt in reversed(prompts[1:])] == [True] * 4
