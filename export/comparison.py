@@ -34,7 +34,10 @@ TOLERANCES = {
     # of 100 places (standard library, its held-out files), so this only stops what is broken.
     # A single logit may move far and a greedy text turn at a near-tie: no limit on both.
     "int8": Tolerance(max_relative_delta=np.inf, max_kl=2e-3, min_top1=0.97, min_greedy=0.0),
-    "int4": Tolerance(max_relative_delta=np.inf, max_kl=3e-2, min_top1=0.85, min_greedy=0.8),
+    # 4 bits in the MLPs (measured on the demo: KL 7.2e-3 to 8.0e-3, best token kept in 93.0 to 94.5
+    # of 100 places, 98 of 100 greedy tokens those of float32 when its two graphs take turns). The
+    # limits stop what is broken or does not fit into 4 bits: a head in 4 bits gives 2.7e-2.
+    "int4": Tolerance(max_relative_delta=np.inf, max_kl=2e-2, min_top1=0.88, min_greedy=0.85),
 }
 
 

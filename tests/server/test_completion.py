@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,20 @@ def test_logprobs_are_told_of_every_token_by_both_doors(
     )
 
 
+def engine_words(repository: Path) -> list[str]:
+    """The command line of the engine that serves a repository."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # a process that has ended since
+            lines.append(path.read_bytes().decode().split("\0"))
+    (found,) = (
+        words
+        for words in lines
+        if "nanotriton.engine.process" in words and str(repository / "gpt" / "1") in words
+    )
+    return found
+
+
 @pytest.mark.parametrize("deterministic", ["off", "on"])
 def test_model_of_two_graphs_is_served(
     auto_repository: Path, tmp_path: Path, deterministic: str
@@ -190,6 +205,8 @@ def test_model_of_two_graphs_is_served(
     config.write_text(config.read_text().replace(switch % "off", switch % deterministic))
     running = start_server(repository, tmp_path / "log")
     try:
+        words = engine_words(repository)
+        assert words[words.index("--deterministic") + 1] == deterministic
         with running.client() as client:
             text = client.complete(PROMPT, max_tokens=16).text
             with client.stream(PROMPT, max_tokens=16) as stream:
