@@ -12,6 +12,7 @@ from nanotriton.errors import InvalidRequest
 from nanotriton.infill import NUM_MARKERS, Markers
 from nanotriton.tokenizer import Tokenizer
 
+CUT_STEPS = 8  # a cut moves on by an eighth of the context at a time
 SUFFIX_SHARE = 3  # of a cut prompt the suffix gets a third: what is written follows the prefix
 
 
@@ -55,7 +56,8 @@ def encode_prompt(
     if not may_fit and truncate != "left":
         least = -(-len(raw) // tokenizer.longest_token_bytes)
         raise too_long(f"{len(raw)} bytes, which are at least {least} tokens", context)
-    ids = tokenizer.encode(text if may_fit else raw[-room:].decode(errors="ignore"))
+    end = raw[_cut(len(raw), room, room // CUT_STEPS) :]
+    ids = tokenizer.encode(text if may_fit else end.decode(errors="ignore"))
     if may_fit and len(ids) <= context:
         return ids
     if truncate == "left":
@@ -95,8 +97,18 @@ def _encode_sides(
 
 
 def keep_end(ids: Sequence[int], context: int, max_tokens: int) -> list[int]:
-    """The last ids, so many that `max_tokens` more still fit; never under half the context."""
-    return list(ids[-_max_kept(context, max_tokens) :])
+    """The last ids, so many that `max_tokens` more still fit, or that half the context is full.
+
+    Up to an eighth of the context less: while a text grows, its cut stays where it is for that
+    long, so that one prompt goes on where the one before it ended and finds it in the prefix cache.
+    """
+    return list(ids[_cut(len(ids), _max_kept(context, max_tokens), context // CUT_STEPS) :])
+
+
+def _cut(length: int, room: int, step: int) -> int:
+    """Where to cut so that what follows fits; a multiple of `step`."""
+    step = max(step, 1)
+    return -(-max(length - room, 0) // step) * step
 
 
 def _max_kept(context: int, max_tokens: int) -> int:
