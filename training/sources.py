@@ -111,11 +111,20 @@ def _named_tree(root: Path) -> Tree:
     return Tree(full.name or "root", "", _licence_of_folder(full), root)
 
 
+def _distributions() -> Iterator[metadata.Distribution]:
+    """What is installed, as the standard library finds it: `importlib_metadata`, once anything
+    imports it, takes the place of that finder, and lists no file that is missing.
+    """
+    context = metadata.DistributionFinder.Context()
+    yield from metadata.MetadataPathFinder.find_distributions(context)
+
+
 def _package_of(module: str) -> tuple[str, str] | None:
     """Version and licence of the distribution that installed a top-level module."""
-    for distribution in metadata.packages_distributions().get(module, []):
-        fields = metadata.metadata(distribution)
-        return fields["Version"], declared_licence(fields)
+    for distribution in _distributions():
+        files = distribution.files or ()
+        if any(file.parts[0] in (module, f"{module}.py") for file in files):
+            return distribution.version, declared_licence(distribution.metadata)
     return None
 
 
@@ -132,7 +141,7 @@ def _licence_of_folder(root: Path) -> str:
 def _installed_packages() -> list[Tree]:
     """All installed distributions, by name; the first of each name on the path counts."""
     found: dict[str, Tree] = {}
-    for distribution in metadata.distributions():
+    for distribution in _distributions():
         fields = distribution.metadata
         name = re.sub(r"[-_.]+", "-", (fields["Name"] or "").lower())
         if not name or name in found:
