@@ -14,24 +14,26 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from export import calibration
 from export.artifact import QUANTIZED, check_files, quantize_artifact, write_artifact
+from export.calibration import Calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
-from export.comparison import TOLERANCES
 from export.gate import Gate
+from export.options import (
+    TOLERANCE_HELP,
+    add_checkpoint,
+    add_infill,
+    add_parity,
+    add_precision,
+    add_registry,
+    add_repository,
+    add_work,
+)
 from export.parity import default_text
-from export.registry import DEFAULT_STORE, FORM, fetched, is_reference
+from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import publish
 from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
-
-PRECISION_HELP = "".join(f"{name}: {what}; " for name, what in QUANTIZED.items())
-
-TOLERANCE_HELP = {
-    "max_relative_delta": "largest difference of a logit, as a share of the largest logit",
-    "max_kl": "largest mean KL divergence, in nats a token",
-    "min_top1": "smallest share of positions whose best token is the checkpoint's",
-    "min_greedy": "smallest share of generated tokens that the checkpoint would pick",
-}
 
 EXAMPLES = """\
 examples:
@@ -78,138 +80,44 @@ def build_parser() -> argparse.ArgumentParser:
     stages = parser.add_subparsers(metavar="STAGE", required=True)
 
     checkpoint = stages.add_parser("checkpoint", help="check a checkpoint and describe it")
-    _add_checkpoint(checkpoint)
+    add_checkpoint(checkpoint)
     checkpoint.add_argument("--json", action="store_true", help="print one JSON object")
     checkpoint.set_defaults(stage=describe_stage)
 
     graph = stages.add_parser("graph", help="write the float32 ONNX model of a checkpoint")
-    _add_checkpoint(graph)
-    _add_infill(graph)
+    add_checkpoint(graph)
+    add_infill(graph)
     graph.add_argument(
         "--out", type=Path, required=True, metavar="WORK", help="working folder to write"
     )
     graph.set_defaults(stage=graph_stage)
 
     quantized = stages.add_parser("quantized", help="lower the precision of the model in WORK")
-    _add_work(quantized)
-    quantized.add_argument(
-        "--precision",
-        choices=tuple(QUANTIZED),
-        default="int8",
-        help=PRECISION_HELP + "default: int8",
-    )
+    add_work(quantized)
+    add_precision(quantized, *QUANTIZED)
     quantized.set_defaults(stage=quantized_stage)
 
     parity = stages.add_parser("parity", help="compare the model in WORK with its checkpoint")
-    _add_work(parity)
+    add_work(parity)
     parity.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="what WORK was made of")
-    _add_registry(parity)
+    add_registry(parity)
     parity.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_parity(parity)
+    add_parity(parity)
     parity.set_defaults(stage=parity_stage)
 
     repository = stages.add_parser("repository", help="publish WORK as a version")
-    _add_work(repository)
-    _add_repository(repository)
+    add_work(repository)
+    add_repository(repository)
     repository.set_defaults(stage=repository_stage)
 
     everything = stages.add_parser("all", help="all stages in order")
-    _add_checkpoint(everything)
-    _add_infill(everything)
-    everything.add_argument(
-        "--precision",
-        choices=("fp32", *QUANTIZED),
-        default="fp32",
-        help=PRECISION_HELP + "default: fp32",
-    )
-    _add_repository(everything)
-    _add_parity(everything)
+    add_checkpoint(everything)
+    add_infill(everything)
+    add_precision(everything, "fp32", *QUANTIZED)
+    add_repository(everything)
+    add_parity(everything)
     everything.set_defaults(stage=all_stages)
     return parser
-
-
-def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "checkpoint",
-        type=Path,
-        metavar="CHECKPOINT",
-        help=f"nanoGPT ckpt.pt, GPT-2 folder or {FORM} (a number, latest or an alias)",
-    )
-    _add_registry(parser)
-    parser.add_argument(
-        "--tokenizer",
-        metavar="FILE_OR_NAME",
-        help="ranks file, meta.pkl, vocab.json, tokenizer.json, a folder with one of them, or an "
-        "encoding such as gpt2 (default: the one beside the checkpoint)",
-    )
-
-
-def _add_infill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--infill",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="whether the model fills in the middle (default, auto: if its tokenizer has the "
-        "<|fim_...|> tokens and it is not known to be trained with fim_rate 0)",
-    )
-
-
-def _add_registry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--registry",
-        metavar="URI",
-        help="MLflow server's or database's URI, or folder, of a CHECKPOINT mlflow:... (default: "
-        f"MLFLOW_TRACKING_URI, else the folder {DEFAULT_STORE!r})",
-    )
-
-
-def _add_work(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("work", type=Path, metavar="WORK", help="folder written by `graph`")
-
-
-def _add_repository(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--repository",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="Triton model repository; made when it does not exist",
-    )
-    parser.add_argument(
-        "--version",
-        type=_positive,
-        metavar="N",
-        help="version to write or replace (default: one more than the newest)",
-    )
-
-
-def _add_parity(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--text", type=Path, metavar="FILE", help="text to compare on (default: Python sources)"
-    )
-    parser.add_argument(
-        "--tokens", type=_positive, default=4096, metavar="N", help="tokens of it (default: 4096)"
-    )
-    parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="threads to run on (default: all cores)"
-    )
-    for name, what in TOLERANCE_HELP.items():
-        defaults = ", ".join(
-            f"{precision} {getattr(tolerance, name):g}"
-            for precision, tolerance in TOLERANCES.items()
-        )
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=float,
-            metavar="X",
-            help=f"{what}, in each graph (default: {defaults})",
-        )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
-    return int(text)
 
 
 def describe_stage(options: argparse.Namespace) -> None:
@@ -236,7 +144,7 @@ def graph_stage(options: argparse.Namespace) -> None:
 
 def quantized_stage(options: argparse.Namespace) -> None:
     """Quantize the artifact in its folder."""
-    _quantize(options.work, options.precision)
+    _quantize(options.work, options)
     print(options.work)
 
 
@@ -266,7 +174,7 @@ def all_stages(options: argparse.Namespace) -> None:
         )
         _write_graph(checkpoint, work, options.command_line)
         if options.precision != "fp32":
-            _quantize(work, options.precision)
+            _quantize(work, options)
         figures = _check_parity(checkpoint, work, options)
         folder = publish(work, options.repository, options.version, options.command_line)
         _print_values(figures, as_json=False)
@@ -279,10 +187,21 @@ def _write_graph(checkpoint: Checkpoint, work: Path, command: str) -> None:
     _log(f"graph: written in {time.monotonic() - started:.1f} s")
 
 
-def _quantize(work: Path, precision: str) -> None:
+def _quantize(work: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
-    quantize_artifact(work, precision)
-    _log(f"quantized: {QUANTIZED[precision]} in {time.monotonic() - started:.1f} s")
+    quantize_artifact(work, options.precision, _calibration(options))
+    _log(f"quantized: {QUANTIZED[options.precision]} in {time.monotonic() - started:.1f} s")
+
+
+def _calibration(options: argparse.Namespace) -> Calibration | None:
+    if not options.calibration_tokens:
+        return None
+    file = options.calibration
+    try:
+        text = file.read_text(encoding="utf-8") if file else calibration.default_text()
+    except UnicodeDecodeError:
+        raise ArtifactError(f"{file} is no UTF-8 text: give another --calibration") from None
+    return Calibration(text, options.calibration_tokens, _log)
 
 
 def _check_parity(

@@ -36,7 +36,7 @@ def measure_alternation(
     A token of a text counts as float32's by the rules of `export.parity`; a text does when all of
     its tokens do.
     """
-    windows = cut_windows(encode_known(checkpoint, text), runners.both, max_tokens)
+    windows = cut_windows(encode_known(checkpoint.vocabulary, text), runners.both, max_tokens)
     prompts = [window[: len(window) // 2] for window in windows]
     rows_a_call = (runners.both.num_slots, runners.max_decode_rows)
     alternating = _generate_all(runners.both, prompts, rows_a_call)

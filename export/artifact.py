@@ -11,13 +11,15 @@ import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
-from export.blockwise import quantize_blocks
+from export.blockwise import Refine, four_bit_inputs, quantize_blocks
+from export.calibration import Calibration, record_rows
 from export.checkpoint import Checkpoint
+from export.compensation import Compensation
 from export.graph import build_graph, num_candidates
 from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
 from export.rotated import rotate_model
-from export.vocabulary import Vocabulary
+from export.vocabulary import Vocabulary, find_vocabulary
 from nanotriton.contract import (
     DECODE_GRAPH_FILE,
     DECODE_WEIGHTS_FILE,
@@ -78,10 +80,11 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
     ).save(folder)
 
 
-def quantize_artifact(folder: Path, precision: str) -> None:
+def quantize_artifact(folder: Path, precision: str, calibration: Calibration | None = None) -> None:
     """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
 
-    Raises ArtifactError when it isn't float32.
+    Without `calibration` the 4-bit weights are rounded plainly; 8-bit ones always are. Raises
+    ArtifactError when it isn't float32, or the calibration's text is too short.
     """
     assert precision in QUANTIZED, precision
     manifest = Manifest.load(folder)
@@ -90,14 +93,25 @@ def quantize_artifact(folder: Path, precision: str) -> None:
             f"{folder} holds a model of precision {manifest.precision}, only fp32 can be "
             "quantized: run `python -m export graph CHECKPOINT --out WORK` again"
         )
+    if precision == "int8":
+        calibration = None
+    windows = calibration.windows(find_vocabulary(folder), manifest.context) if calibration else []
     decode_graph = None
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as temporary,
+        tempfile.TemporaryDirectory(dir=folder) as recorded,
+    ):
         new = Path(temporary)
         # One turn for both graphs: they read and write the same keys and values.
         rotated = rotate_model(read_model(folder))
-        write_model((quantize_blocks if precision == "int4" else quantize_model)(rotated), new)
+        refine = None
+        if calibration:
+            rows = record_rows(rotated, four_bit_inputs(rotated), windows, Path(recorded))
+            refine = Compensation(rows, calibration.progress)
+        quantized = quantize_blocks(rotated, refine) if precision == "int4" else None
+        write_model(quantized or quantize_model(rotated), new)
         if precision == "auto":
-            decode_graph = _write_decode_graph(rotated, new)
+            decode_graph = _write_decode_graph(rotated, new, refine)
         for path in new.iterdir():
             path.replace(folder / path.name)
     dataclasses.replace(
@@ -106,14 +120,16 @@ def quantize_artifact(folder: Path, precision: str) -> None:
         files=_hash_files(folder),
         parity={},
         decode_graph=decode_graph,
+        calibration_tokens=sum(map(len, windows)),
+        calibration_sha256=calibration.sha256 if calibration else "",
     ).save(folder)
 
 
-def _write_decode_graph(rotated: Model, folder: Path) -> DecodeGraph:
+def _write_decode_graph(rotated: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
     """The 4-bit graph beside the 8-bit one in `folder`, whose embeddings it shares."""
     shared = read_model(folder).weights
     assert isinstance(shared, Weights)
-    write_model(quantize_blocks(rotated), folder, DECODE_GRAPH_FILE, shared)
+    write_model(quantize_blocks(rotated, refine), folder, DECODE_GRAPH_FILE, shared)
     return DecodeGraph(DECODE_GRAPH_FILE, "int4", MAX_DECODE_ROWS)
 
 

@@ -12,6 +12,7 @@ symmetric 1.6e-2; in blocks of 16, 64 and 128 1.1e-2, 1.7e-2 and 2.1e-2; the hea
 2.7e-2. Turned as for 8-bit rows (`export.rotated`) or not makes no difference: 7.7e-3 and 7.5e-3.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,19 +55,24 @@ class Blocks:
         return result
 
 
-def quantize_blocks(model: Model) -> Model:
-    """Replace each product with a weight, the head's among them."""
+# A product, its weight (in, out) and the plain rounding of that to a better one.
+Refine = Callable[[NodeProto, NDArray[Any], Blocks], Blocks]
+
+
+def quantize_blocks(model: Model, refine: Refine | None = None) -> Model:
+    """Replace each product with a weight, the head's among them; 4-bit ones may be refined."""
     nodes: list[NodeProto] = []
     weights: dict[str, NDArray[Any]] = {}
     for node in model.nodes:
-        is_head = node.op_type == "Gemm"
-        if not is_head and (node.op_type != "MatMul" or node.input[1] not in model.weights):
+        bits = _num_bits(node, model)
+        if bits is None:
             nodes.append(node)
             continue
         weight = model.weights[node.input[1]]
-        weight = weight.T if is_head else weight
-        is_fine = is_head or node.input[1].endswith(EIGHT_BIT_LINEARS)
-        blocks = round_weight(weight, 8 if is_fine else 4)
+        weight = weight.T if node.op_type == "Gemm" else weight
+        blocks = round_weight(weight, bits)
+        if refine is not None and bits == 4:
+            blocks = refine(node, weight, blocks)
         name = node.input[1].removesuffix(".weight")
         weights |= {
             f"{name}.weight_int{blocks.bits}": pack(blocks.codes, blocks.bits),
@@ -91,6 +97,24 @@ def quantize_blocks(model: Model) -> Model:
     used = {name for node in nodes for name in node.input}
     kept = {name: model.weights[name] for name in model.weights if name in used}
     return Model(nodes, model.inputs, model.outputs, kept | weights)
+
+
+def four_bit_inputs(model: Model) -> dict[str, int]:
+    """What the 4-bit linears read, name to width."""
+    return {
+        node.input[0]: model.weights[node.input[1]].shape[0]
+        for node in model.nodes
+        if _num_bits(node, model) == 4
+    }
+
+
+def _num_bits(node: NodeProto, model: Model) -> int | None:
+    """Of the weight of a linear; None when the node is none."""
+    if node.op_type == "Gemm":  # the head
+        return 8
+    if node.op_type != "MatMul" or node.input[1] not in model.weights:
+        return None
+    return 8 if node.input[1].endswith(EIGHT_BIT_LINEARS) else 4
 
 
 def round_weight(weight: NDArray[Any], bits: int) -> Blocks:

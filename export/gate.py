@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.alternation import Runners, measure_alternation
+from export.calibration import sha256_text
 from export.checkpoint import Checkpoint
 from export.comparison import TOLERANCES, Tolerance, check_alternation
 from export.parity import Progress, measure_parity
 from nanotriton.contract import GRAPH_FILE, Manifest
+from nanotriton.errors import ParityError
 from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner
 
@@ -34,11 +36,21 @@ class Gate:
     progress: Progress
 
     def measure(self, checkpoint: Checkpoint, work: Path) -> dict[str, float]:
-        """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME."""
+        """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME.
+
+        Raises ParityError also for the text that the 4-bit weights were calibrated on.
+        """
         manifest = Manifest.load(work)
+        if manifest.calibration_sha256 == sha256_text(self.text):
+            raise ParityError(
+                "the text to compare on is the one that the 4-bit weights were calibrated on, "
+                "which flatters them: give another --text, or another --calibration"
+            )
         decode = manifest.decode_graph
         precision = manifest.precision if decode is None else "int8"
         figures = self._measure_graph(checkpoint, work, GRAPH_FILE, precision)
+        if manifest.calibration_sha256:
+            figures["calibration_tokens"] = float(manifest.calibration_tokens)
         if decode is None:
             return figures
         found = self._measure_graph(checkpoint, work, decode.file, decode.precision)

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from export.checkpoint import Checkpoint
 from export.comparison import Report, Tally
 from export.reference import Reference
+from export.vocabulary import Vocabulary
 from nanotriton.errors import ParityError
 from nanotriton.runners.base import Batch, Runner
 
@@ -41,7 +43,7 @@ def measure_parity(
 ) -> Report:
     """Compare on about `max_tokens` tokens of `text`; raises ParityError when it is too short."""
     reference = Reference(checkpoint)
-    windows = cut_windows(encode_known(checkpoint, text), runner, max_tokens)
+    windows = cut_windows(encode_known(checkpoint.vocabulary, text), runner, max_tokens)
     tally = Tally()
     num_done = 0
     for start in range(0, len(windows), runner.num_slots):
@@ -58,17 +60,20 @@ def measure_parity(
 
 def default_text() -> str:
     """Real code that every machine has: two modules of the standard library."""
-    return "\n".join(
-        Path(str(module.__file__)).read_text(encoding="utf-8") for module in DEFAULT_SOURCES
-    )
+    return source_text(DEFAULT_SOURCES)
 
 
-def encode_known(checkpoint: Checkpoint, text: str) -> Ids:
+def source_text(modules: Sequence[ModuleType]) -> str:
+    """The sources of some modules."""
+    return "\n".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules)
+
+
+def encode_known(vocabulary: Vocabulary, text: str) -> Ids:
     """Ids of a text; characters that a char vocabulary lacks are dropped."""
-    characters = checkpoint.vocabulary.characters
+    characters = vocabulary.characters
     if characters is not None:
         text = "".join(char for char in text if char in characters)
-    return np.array(checkpoint.vocabulary.tokenizer.encode(text), np.int64)
+    return np.array(vocabulary.tokenizer.encode(text), np.int64)
 
 
 def cut_windows(ids: Ids, runner: Runner, max_tokens: int) -> list[Ids]:

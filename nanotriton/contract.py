@@ -121,7 +121,8 @@ class Manifest:
     it equals the tokenizer's number of tokens. `infill` says whether the model was trained to fill
     in the middle, and so whether a request may have a suffix; a manifest that doesn't say it is of
     a model that may not. `files` maps each file's name to its SHA-256. model.onnx answers all steps
-    that `decode_graph`, if there is one, doesn't.
+    that `decode_graph`, if there is one, doesn't. The 4-bit weights were rounded with the help of
+    `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`.
     """
 
     precision: str
@@ -147,6 +148,8 @@ class Manifest:
     kv_dtype: str = "float32"
     kv_layout: str = "L,2,S,H,M,D"
     decode_graph: DecodeGraph | None = None
+    calibration_tokens: int = 0
+    calibration_sha256: str = ""
     format_version: int = field(default=FORMAT_VERSION)
 
     @classmethod

@@ -71,7 +71,7 @@ def test_demo_passes_with_two_graphs(demo):
 
 
 def test_demo_pinned_to_one_graph_writes_the_same_however_many_rows(demo):
-    tokens = encode_known(load_checkpoint(DEMO), default_text())
+    tokens = encode_known(load_checkpoint(DEMO).vocabulary, default_text())
     prompts = [tokens[start : start + 40] for start in range(0, 400, 50)]
     pinned = [
         generate(OrtRunner(demo, 8, 1, DETERMINISTIC), prompts, rows) for rows in ((8,), (1, 4))

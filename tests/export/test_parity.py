@@ -100,4 +100,4 @@ def test_characters_that_the_vocabulary_lacks_are_dropped(nanogpt):
     (path.parent / "tokenizer.tiktoken").unlink()
     (path.parent / "meta.pkl").write_bytes(pickle.dumps({"itos": {0: "a", 1: "b", 2: "\n"}}))
     checkpoint = load_checkpoint(path)
-    assert encode_known(checkpoint, "abc\n🙂b").tolist() == [0, 1, 2, 1]
+    assert encode_known(checkpoint.vocabulary, "abc\n🙂b").tolist() == [0, 1, 2, 1]

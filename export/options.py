@@ -1,0 +1,141 @@
+"""The options that several of export's subcommands share, added to the parser that comes in.
+
+Knows nothing of what the stages do with them.
+"""
+
+import argparse
+from pathlib import Path
+
+from export.artifact import QUANTIZED
+from export.calibration import DEFAULT_TOKENS
+from export.comparison import TOLERANCES
+from export.registry import DEFAULT_STORE, FORM
+
+PRECISION_HELP = "".join(f"{name}: {what}; " for name, what in QUANTIZED.items())
+
+TOLERANCE_HELP = {
+    "max_relative_delta": "largest difference of a logit, as a share of the largest logit",
+    "max_kl": "largest mean KL divergence, in nats a token",
+    "min_top1": "smallest share of positions whose best token is the checkpoint's",
+    "min_greedy": "smallest share of generated tokens that the checkpoint would pick",
+}
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """What to export, and where else to look for its tokenizer."""
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help=f"nanoGPT ckpt.pt, GPT-2 folder or {FORM} (a number, latest or an alias)",
+    )
+    add_registry(parser)
+    parser.add_argument(
+        "--tokenizer",
+        metavar="FILE_OR_NAME",
+        help="ranks file, meta.pkl, vocab.json, tokenizer.json, a folder with one of them, or an "
+        "encoding such as gpt2 (default: the one beside the checkpoint)",
+    )
+
+
+def add_infill(parser: argparse.ArgumentParser) -> None:
+    """Whether the manifest lets requests have a suffix."""
+    parser.add_argument(
+        "--infill",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the model fills in the middle (default, auto: if its tokenizer has the "
+        "<|fim_...|> tokens and it is not known to be trained with fim_rate 0)",
+    )
+
+
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """Where models of a registry lie."""
+    parser.add_argument(
+        "--registry",
+        metavar="URI",
+        help="MLflow server's or database's URI, or folder, of a CHECKPOINT mlflow:... (default: "
+        f"MLFLOW_TRACKING_URI, else the folder {DEFAULT_STORE!r})",
+    )
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """The folder that stages hand on."""
+    parser.add_argument("work", type=Path, metavar="WORK", help="folder written by `graph`")
+
+
+def add_repository(parser: argparse.ArgumentParser) -> None:
+    """Where to publish."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="Triton model repository; made when it does not exist",
+    )
+    parser.add_argument(
+        "--version",
+        type=_positive,
+        metavar="N",
+        help="version to write or replace (default: one more than the newest)",
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
+    """--precision, the first choice its default, and what 4-bit weights are rounded by."""
+    parser.add_argument(
+        "--precision",
+        choices=choices,
+        default=choices[0],
+        help=f"{PRECISION_HELP}default: {choices[0]}",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="text like what the model will read, to round the 4-bit weights of int4 and auto by; "
+        "not the one of parity (default: Python sources that parity does not use)",
+    )
+    parser.add_argument(
+        "--calibration-tokens",
+        type=_count,
+        default=DEFAULT_TOKENS,
+        metavar="N",
+        help=f"tokens of it, 0 for plain rounding (default: {DEFAULT_TOKENS})",
+    )
+
+
+def add_parity(parser: argparse.ArgumentParser) -> None:
+    """What to compare on, and every limit of a tolerance."""
+    parser.add_argument(
+        "--text", type=Path, metavar="FILE", help="text to compare on (default: Python sources)"
+    )
+    parser.add_argument(
+        "--tokens", type=_positive, default=4096, metavar="N", help="tokens of it (default: 4096)"
+    )
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="threads to run on (default: all cores)"
+    )
+    for name, what in TOLERANCE_HELP.items():
+        defaults = ", ".join(
+            f"{precision} {getattr(tolerance, name):g}"
+            for precision, tolerance in TOLERANCES.items()
+        )
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=float,
+            metavar="X",
+            help=f"{what}, in each graph (default: {defaults})",
+        )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
