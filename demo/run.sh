@@ -1,6 +1,7 @@
 #!/bin/sh
 # `make run`: serve the model repository, stream one completion, fill in a middle if the model can,
-# say how to send the next, and go on serving until Ctrl-C. REPOSITORY, HTTP_PORT, GRPC_PORT and METRICS_PORT may be set.
+# say how to send the next, and go on serving until Ctrl-C. REPOSITORY, HTTP_PORT, GRPC_PORT and
+# METRICS_PORT may be set.
 set -eu
 repository=${REPOSITORY:-model_repository}
 http_port=${HTTP_PORT:-8000}
@@ -19,15 +20,21 @@ until python -m clients ready --url "localhost:$grpc_port" 2>/dev/null; do
     sleep 0.3
 done
 
-printf '\n%s' "$prompt"
-python -m clients complete "$prompt" --stream --max-tokens 48 --temperature 0.4 --seed 1 \
+code='def read_lines(path):
+    with open(path'
+printf '\n%s' "$code"
+python -m clients complete "$code" --stream --max-tokens 48 --stop-at function \
     --url "localhost:$grpc_port"
 
 # Fill in the middle: refused by name, and so left out here, by a model that wasn't trained for it.
-before='def mean(values):
-    total = '
+before='class Point:
+    def __init__(self, x, y):
+        self.x = x
+        '
 after='
-    return total / len(values)
+
+    def norm(self):
+        return math.sqrt(self.x ** 2 + self.y ** 2)
 '
 if middle=$(python -m clients complete "$before" --suffix "$after" --stop-at line --max-tokens 24 \
     --url "localhost:$grpc_port" 2>/dev/null); then

@@ -76,7 +76,8 @@ class RawCheckpoint:
     """A checkpoint as its file has it: names and layouts not yet unified, nothing checked.
 
     `out_first` says whether linears are (out, in), as torch.nn.Linear has them, `fim_rate` which
-    share of the documents it saw rearranged for fill-in-the-middle, None when nothing says it.
+    share of the documents it saw rearranged for fill-in-the-middle, `fim_spm_rate` which share of
+    those with the suffix first; None when nothing says it.
     """
 
     config: Config
@@ -84,15 +85,17 @@ class RawCheckpoint:
     out_first: bool
     sha256: str
     fim_rate: float | None = None
+    fim_spm_rate: float | None = None
 
     def __post_init__(self) -> None:
-        rate = self.fim_rate
-        if rate is None or (isinstance(rate, int | float) and 0 <= rate <= 1):
-            return
-        raise CheckpointError(
-            f"the checkpoint's fim_rate is {rate!r}, it must lie between 0 and 1: is the file "
-            "damaged?"
-        )
+        for name in ("fim_rate", "fim_spm_rate"):
+            rate = getattr(self, name)
+            if rate is None or (isinstance(rate, int | float) and 0 <= rate <= 1):
+                continue
+            raise CheckpointError(
+                f"the checkpoint's {name} is {rate!r}, it must lie between 0 and 1: is the file "
+                "damaged?"
+            )
 
 
 def split_width(width: object, num_heads: object) -> int:

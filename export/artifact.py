@@ -76,6 +76,7 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
         created_by=command,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         infill=checkpoint.infill,
+        infill_order=checkpoint.infill_order,
         opset=OPSET,
     ).save(folder)
 

@@ -25,7 +25,7 @@ from export.huggingface import read_huggingface
 from export.nanogpt import read_nanogpt
 from export.vocabulary import Vocabulary, find_vocabulary
 from nanotriton.errors import CheckpointError, TokenizerError
-from nanotriton.infill import Markers, has_markers
+from nanotriton.infill import PSM, SPM, Markers, has_markers
 
 PADDING = 1024  # vocabularies are padded to a multiple of 64 or 128, of 1024 at the most
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
@@ -37,7 +37,8 @@ class Checkpoint:
     """A validated model; linears are (in, out), `lm_head.weight` is there only when untied.
 
     `infill` says whether it fills in the middle: its tokenizer has the three tokens for it, and
-    its files do not say that it was trained without them (fim_rate 0).
+    its files do not say that it was trained without them (fim_rate 0). `infill_order` is "spm"
+    where they say that it saw that order (fim_spm_rate), else "psm", which all such models know.
     """
 
     config: Config
@@ -45,6 +46,7 @@ class Checkpoint:
     vocabulary: Vocabulary
     sha256: str
     infill: bool
+    infill_order: str
 
     @property
     def tied(self) -> bool:
@@ -77,7 +79,8 @@ def load_checkpoint(path: Path, tokenizer: str | None = None) -> Checkpoint:
         weights = {name: w.T if is_linear(name) else w for name, w in weights.items()}
     infill = raw.fim_rate != 0 and has_markers(vocabulary.tokenizer.special_tokens)
     config = replace(raw.config, vocab_size=num_tokens)
-    return Checkpoint(config, weights, vocabulary, raw.sha256, infill)
+    order = SPM if raw.fim_spm_rate else PSM
+    return Checkpoint(config, weights, vocabulary, raw.sha256, infill, order)
 
 
 def choose_infill(checkpoint: Checkpoint, choice: str) -> Checkpoint:

@@ -52,7 +52,8 @@ def read_huggingface(folder: Path) -> RawCheckpoint:
         weights,
         out_first=False,
         sha256=digest.hexdigest(),
-        fim_rate=values.get("fim_rate"),  # our own `training release` writes it
+        fim_rate=values.get("fim_rate"),  # our own `training release` writes both
+        fim_spm_rate=values.get("fim_spm_rate"),
     )
 
 

@@ -45,6 +45,7 @@ def read_nanogpt(path: Path) -> RawCheckpoint:
         out_first=True,
         sha256=sha256_file(path),
         fim_rate=settings.get("fim_rate") if isinstance(settings, dict) else None,
+        fim_spm_rate=settings.get("fim_spm_rate") if isinstance(settings, dict) else None,
     )
 
 

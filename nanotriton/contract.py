@@ -119,7 +119,8 @@ class Manifest:
 
     `vocab_size` is the graph's V: padding of the checkpoint's vocabulary is cut off by export, so
     it equals the tokenizer's number of tokens. `infill` says whether the model was trained to fill
-    in the middle, and so whether a request may have a suffix; a manifest that doesn't say it is of
+    in the middle, and so whether a request may have a suffix, and `infill_order` whether the prompt
+    then begins with the prefix ("psm") or the suffix ("spm"); a manifest that doesn't say it is of
     a model that may not. `files` maps each file's name to its SHA-256. model.onnx answers all steps
     that `decode_graph`, if there is one, doesn't. The 4-bit weights were rounded with the help of
     `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`.
@@ -143,6 +144,7 @@ class Manifest:
     created_by: str
     created_at: str
     infill: bool = False
+    infill_order: str = "psm"
     runner: str = "ort"
     opset: int = 20
     kv_dtype: str = "float32"

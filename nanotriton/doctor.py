@@ -59,7 +59,8 @@ def _checks(repository: Path) -> Iterator[Finding]:
         return
     shape = f"{manifest.num_layers} layers, {manifest.num_heads} heads of {manifest.head_dim}"
     words = f"{manifest.precision}, {shape}, vocabulary {manifest.vocab_size}"
-    words += f", context {manifest.context}, {'with' if manifest.infill else 'no'} infill"
+    infill = f"infill in the order {manifest.infill_order}" if manifest.infill else "no infill"
+    words += f", context {manifest.context}, {infill}"
     if decode := manifest.decode_graph:
         words += f", {decode.precision} for decode steps of up to {decode.max_rows} rows"
     yield Finding("manifest", f"version {folder.name}: {words}", True)

@@ -1,9 +1,11 @@
 """A prompt with a hole: the text before the cursor, the text after it, and the marks between.
 
-Comes in: token ids of both sides. Goes out: one prompt in the order that the model was trained
-on, prefix - suffix - middle (PSM; Bavarian et al. 2022, https://arxiv.org/abs/2207.14255), and back
-from such a prompt the part before the cursor. Works on ids alone, so the text of a mark inside a
-user's text stays plain text. Knows nothing of limits or requests.
+Comes in: token ids of both sides. Goes out: one prompt in an order that the model was trained on,
+prefix - suffix - middle (PSM) or suffix - prefix - middle (SPM; Bavarian et al. 2022,
+https://arxiv.org/abs/2207.14255), and back from such a prompt the part before the cursor. SPM puts
+the cursor at the end of the prompt: what somebody types is appended, so the prefix cache keeps all
+the rest, and a small model goes on from the prefix as it does without a hole. Works on ids alone,
+so the text of a mark inside a user's text stays plain text. Knows nothing of limits or requests.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,18 +15,20 @@ from nanotriton.errors import TokenizerError
 
 FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"
 NUM_MARKERS = 3
+PSM, SPM = "psm", "spm"
 
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """The ids of the special tokens that part a prompt."""
+    """The ids of the special tokens that part a prompt, and whether the suffix stands first."""
 
     prefix: int
     suffix: int
     middle: int
+    suffix_first: bool = False
 
     @classmethod
-    def of(cls, special_tokens: Mapping[str, int]) -> "Markers":
+    def of(cls, special_tokens: Mapping[str, int], order: str = PSM) -> "Markers":
         """Raises TokenizerError when one is missing."""
         names = (FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE)
         if missing := [name for name in names if name not in special_tokens]:
@@ -33,10 +37,13 @@ class Markers:
                 "middle: export the model with the tokenizer it was trained with, or with "
                 "--infill no"
             )
-        return cls(*(special_tokens[name] for name in names))
+        prefix, suffix, middle = (special_tokens[name] for name in names)
+        return cls(prefix, suffix, middle, suffix_first=order == SPM)
 
     def arrange(self, prefix: Sequence[int], suffix: Sequence[int]) -> list[int]:
         """The prompt whose continuation is the middle, NUM_MARKERS longer than both sides."""
+        if self.suffix_first:  # the paper's second SPM, as training/infill.py has it
+            return [self.prefix, self.suffix, *suffix, self.middle, *prefix]
         return [self.prefix, *prefix, self.suffix, *suffix, self.middle]
 
 
@@ -46,10 +53,12 @@ def has_markers(special_tokens: Mapping[str, int]) -> bool:
 
 
 def before_cursor(prompt: Sequence[int], special_tokens: Mapping[str, int]) -> Sequence[int]:
-    """The ids that stand before what is generated: all, or those between prefix and suffix mark."""
+    """The ids that stand before what is generated: all, or the prefix of a hole in either order."""
     if not has_markers(special_tokens):
         return prompt
     markers = Markers.of(special_tokens)
     if prompt[0] != markers.prefix or markers.suffix not in prompt:
         return prompt
+    if prompt[1] == markers.suffix and markers.middle in prompt:
+        return prompt[prompt.index(markers.middle) + 1 :]
     return prompt[1 : prompt.index(markers.suffix)]

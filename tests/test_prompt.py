@@ -117,6 +117,15 @@ def test_middle_is_asked_for_in_the_order_of_training():
     ]  # fmt: skip
 
 
+def test_suffix_stands_first_for_a_model_that_saw_it_so():
+    special = DEMO.special_tokens
+    markers = Markers.of(special, "spm")
+    assert fill("a = ", "\nb = a\n", markers=markers) == [
+        special["<|fim_prefix|>"], special["<|fim_suffix|>"], *RIGHT,
+        special["<|fim_middle|>"], *LEFT,
+    ]  # fmt: skip
+
+
 def test_suffix_alone_is_enough():
     assert fill("", "\nb = a\n") == MARKERS.arrange([], RIGHT)
 
@@ -173,9 +182,9 @@ def test_cut_sides_always_fit_and_are_those_next_to_the_hole(text, suffix, max_t
     assert (suffix * 9).encode().startswith(b"".join(DEMO.table[one] for one in right))
 
 
-@given(st.text(WITHOUT_NUL), st.text(WITHOUT_NUL, min_size=1))
-def test_text_before_the_cursor_is_found_again(text, suffix):
-    prompt = MARKERS.arrange(DEMO.encode(text), DEMO.encode(suffix))
+@given(st.text(WITHOUT_NUL), st.text(WITHOUT_NUL, min_size=1), st.sampled_from(["psm", "spm"]))
+def test_text_before_the_cursor_is_found_again(text, suffix, order):
+    prompt = Markers.of(DEMO.special_tokens, order).arrange(DEMO.encode(text), DEMO.encode(suffix))
     assert DEMO.decode(before_cursor(prompt, DEMO.special_tokens)) == text
     plain = DEMO.encode(text + suffix)
     assert before_cursor(plain, DEMO.special_tokens) == plain

@@ -29,6 +29,12 @@ class Markers:
     suffix: int
     middle: int
 
+    def ask(self, prefix: list[int], suffix: list[int], *, suffix_first: bool) -> list[int]:
+        """The prompt whose continuation is the middle, in one of the orders of training."""
+        if suffix_first:
+            return [self.prefix, self.suffix, *suffix, self.middle, *prefix]
+        return [self.prefix, *prefix, self.suffix, *suffix, self.middle]
+
     @classmethod
     def of(cls, special_tokens: Mapping[str, int]) -> "Markers":
         """Raises TokenizerError when the tokenizer has not all of them."""

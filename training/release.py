@@ -50,8 +50,9 @@ def release(
     # save_file() would leave it readable by its owner alone, and servers run as somebody else
     (out_dir / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
     config = huggingface_config(model.config, spec.special_tokens[END_OF_TEXT])
-    # no setting of transformers: it tells whoever serves the model whether it fills in the middle
-    config["fim_rate"] = state.get("config", {}).get("fim_rate", 0.0)
+    # no settings of transformers: they tell whoever serves the model how it fills in the middle
+    for name in ("fim_rate", "fim_spm_rate"):
+        config[name] = state.get("config", {}).get(name, 0.0)
     (out_dir / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_tokenizer(spec, out_dir)
     released = model.half().float()

@@ -39,13 +39,19 @@ def sample_text(model: GPT, spec: TokenizerSpec, prompt: str, config: SampleConf
 
 
 def sample_middle(
-    model: GPT, spec: TokenizerSpec, prefix: str, suffix: str, config: SampleConfig
+    model: GPT,
+    spec: TokenizerSpec,
+    prefix: str,
+    suffix: str,
+    config: SampleConfig,
+    *,
+    suffix_first: bool,
 ) -> str:
     """What the model puts between the two; raises TokenizerError without FIM tokens."""
     encoding = spec.encoding()
     markers = Markers.of(spec.special_tokens)
     before, after = (encoding.encode_ordinary(text) for text in (prefix, suffix))
-    ids = [markers.prefix, *before, markers.suffix, *after, markers.middle]
+    ids = markers.ask(before, after, suffix_first=suffix_first)
     return encoding.decode(_continue(model, spec, ids, config))
 
 

@@ -8,7 +8,7 @@ from training.config import TrainConfig
 from training.gpt import GPT
 from training.sample import SampleConfig, sample_middle, sample_text
 
-PROMPTS = ("def fib(n):", "import os\n\ndef read_file(path):\n    with open(")
+PROMPTS = ("def fib(n):", "def read_lines(path):\n    with open(path")
 OPEN, CLOSE = "\u27e6", "\u27e7"  # white square brackets, which no Python source has
 
 
@@ -21,6 +21,10 @@ class Hole:
 
 
 HOLES = (
+    Hole(
+        "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        ",
+        "\n\n    def norm(self):\n        return math.sqrt(self.x ** 2 + self.y ** 2)\n",
+    ),
     Hole("def mean(values):\n    total = ", "\n    return total / len(values)\n"),
     Hole("for name in ", ":\n    print(name)\n"),
 )
@@ -57,7 +61,10 @@ class Samples:
         completions = [sample_text(model, spec, one, self.sampling) for one in self.prompts]
         fillings = []
         for hole in self.holes if trained_with.fim_rate else ():
-            middle = sample_middle(model, spec, hole.prefix, hole.suffix, self.sampling)
+            suffix_first = trained_with.fim_spm_rate > 0
+            middle = sample_middle(
+                model, spec, hole.prefix, hole.suffix, self.sampling, suffix_first=suffix_first
+            )
             fillings.append(f"{hole.prefix}{OPEN}{middle}{CLOSE}{hole.suffix}")
         return DrawnSamples(completions, fillings, self.sampling)
 

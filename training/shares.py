@@ -112,10 +112,10 @@ def measure_infill(
 
 
 def infill_prompt(hole: Hole, subject: Subject, max_tokens: int) -> list[int]:
-    """Prefix, suffix, middle (PSM); of what surrounds the hole, as much as the context leaves."""
+    """Of what surrounds the hole, as much as the context leaves, in the order that is served."""
     mark = Markers.of(subject.spec.special_tokens)
     encoding = subject.spec.encoding()
     room = subject.model.config.block_size - max_tokens - NUM_MARKERS
     suffix = encoding.encode_ordinary(hole.suffix)[: room // 2]
     prefix = encoding.encode_ordinary(hole.prefix)[-(room - len(suffix)) :]
-    return [mark.prefix, *prefix, mark.suffix, *suffix, mark.middle]
+    return mark.ask(prefix, suffix, suffix_first=subject.suffix_first)

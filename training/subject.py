@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.bpe import END_OF_TEXT, TokenizerSpec, load_tokenizer
 from training.checkpoint import load_checkpoint, model_from
@@ -30,6 +31,7 @@ class Subject:
     model: GPT
     spec: TokenizerSpec
     fim_trained: bool
+    suffix_first: bool  # the order of a hole's sides that it is served with: SPM if it saw that
     sha256: str
     table: Sequence[bytes]  # the text behind every id; special tokens have none
 
@@ -54,16 +56,19 @@ def load_subject(checkpoint: Path, data_dir: Path) -> Subject:
     if is_folder:
         model = _load_folder(checkpoint)
         fim_rate = _rate_of_folder(checkpoint)
+        spm_rate = _config_of(checkpoint).get("fim_spm_rate", 0.0)
     else:
         state = load_checkpoint(checkpoint)
         model = model_from(state)
         fim_rate = float(state.get("config", {}).get("fim_rate", 0.0))
+        spm_rate = state.get("config", {}).get("fim_spm_rate", 0.0)
     spec = load_tokenizer(checkpoint if is_folder else data_dir)
     _check(spec, model, checkpoint, data_dir)
     return Subject(
         model=model.eval(),
         spec=spec,
         fim_trained=fim_rate > 0 and spec.special_tokens.keys() >= set(FIM_TOKENS),
+        suffix_first=float(spm_rate) > 0,
         sha256=file_sha256(checkpoint / WEIGHTS if is_folder else checkpoint),
         table=token_bytes(spec),
     )
@@ -71,13 +76,18 @@ def load_subject(checkpoint: Path, data_dir: Path) -> Subject:
 
 def _load_folder(folder: Path) -> GPT:
     read_shape(folder, block_size=1, dropout=0.0)  # raises for what is no config.json of a GPT-2
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = _config_of(folder)
     return load_pretrained(folder, config["n_positions"], dropout=0.0)
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return config
 
 
 def _rate_of_folder(folder: Path) -> float:
     """From config.json; where that has none, the card's training command names it if not 0."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = _config_of(folder)
     if "fim_rate" in config:
         return float(config["fim_rate"])
     card = folder / CARD

@@ -262,6 +262,14 @@ def test_folder_says_whether_it_fills_in(huggingface, edit_json, rate, infill):
     assert load_checkpoint(folder).infill is infill
 
 
+@pytest.mark.parametrize(("rate", "order"), [(0.5, "spm"), (0.0, "psm"), (None, "psm")], ids=str)
+def test_folder_says_in_which_order_it_fills_in(huggingface, edit_json, rate, order):
+    folder = huggingface()
+    edit_json(folder / "config.json", fim_rate=0.5, fim_spm_rate=rate)
+
+    assert load_checkpoint(folder).infill_order == order
+
+
 @pytest.mark.parametrize(("choice", "infill"), [("auto", True), ("yes", True), ("no", False)])
 def test_infill_can_be_chosen(nanogpt, choice, infill):
     path = nanogpt()

@@ -40,9 +40,9 @@ def test_run_shows_a_completion_and_ends_with_ctrl_c(
 
     process.wait(60)
     text = log_path.read_text()
-    completion = text.split("def fib(n):", 1)[1].split("The next one", 1)[0]
+    completion = text.split("with open(path", 1)[1].split("The next one", 1)[0]
     assert completion.strip()
-    assert ("total = >>>" in text and "<<<\n    return total" in text) is infill
+    assert (">>>" in text and "<<<\n\n    def norm" in text) is infill
     assert "suffix is given" not in text
     assert f"localhost:{ports['HTTP_PORT']}/v2/models/completion/generate" in text
     assert "stopping: requests under way may finish" in text

@@ -1,6 +1,7 @@
 """Shares of right completions: an oracle gets all, silence gets what needs no completion."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ class Oracle:
 @pytest.fixture
 def subject(spec: TokenizerSpec) -> Subject:
     sizes = GPTConfig(block_size=256, vocab_size=512, n_layer=1, n_head=1, n_embd=4)
-    return Subject(GPT(sizes), spec, fim_trained=True, sha256="", table=token_bytes(spec))
+    return Subject(
+        GPT(sizes), spec, fim_trained=True, suffix_first=False, sha256="", table=token_bytes(spec)
+    )
 
 
 @pytest.fixture
@@ -107,6 +110,11 @@ def test_infill_prompt_fits_and_stands_around_the_hole(subject: Subject) -> None
     middle = prompt.index(special["<|fim_suffix|>"])
     assert hole.prefix.endswith(subject.decode(prompt[1:middle]))
     assert hole.suffix.startswith(subject.decode(prompt[middle + 1 : -1]))
+
+    first = infill_prompt(hole, replace(subject, suffix_first=True), max_tokens=100)
+    assert first[:2] == [special["<|fim_prefix|>"], special["<|fim_suffix|>"]]
+    assert sorted(first) == sorted(prompt)
+    assert first[-1] == prompt[middle - 1]  # the cursor stands at the end
 
 
 @pytest.mark.parametrize(

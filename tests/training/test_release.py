@@ -153,7 +153,7 @@ def test_only_a_model_trained_for_it_fills_holes(checkpoint: Path, spec: Tokeniz
     )
 
     assert "a = " not in without
-    middle = sample_middle(model, spec, "a = ", "\n", samples.sampling)
+    middle = sample_middle(model, spec, "a = ", "\n", samples.sampling, suffix_first=True)
     assert f"a = \u27e6{middle}\u27e7\n" in trained
 
 

@@ -48,7 +48,8 @@ class TritonPythonModel:
         self._tokenizer = load_tokenizer(folder)
         manifest = Manifest.load(folder)
         self._context = manifest.context
-        self._markers = Markers.of(self._tokenizer.special_tokens) if manifest.infill else None
+        special_tokens, order = self._tokenizer.special_tokens, manifest.infill_order
+        self._markers = Markers.of(special_tokens, order) if manifest.infill else None
         self._client = EngineClient(socket_path(repository, int(folder.name), os.getppid()))
         self._client.wait_ready(READY_TIMEOUT_S)
         self._watch = CancellationWatch()

@@ -33,7 +33,8 @@ class TritonPythonModel:
         self._tokenizer = load_tokenizer(folder)
         manifest = Manifest.load(folder)
         self._context = manifest.context
-        self._markers = Markers.of(self._tokenizer.special_tokens) if manifest.infill else None
+        special_tokens, order = self._tokenizer.special_tokens, manifest.infill_order
+        self._markers = Markers.of(special_tokens, order) if manifest.infill else None
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request on its own, so that a bad one harms no other."""
