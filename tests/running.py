@@ -22,7 +22,7 @@ READY_TIMEOUT_S = 90.0
 
 
 # Less parity text than usual: that the figures hold is export's own tests' matter.
-QUICK = ("--tokens", "512", "--min-top1", "0.95")
+QUICK = ("--tokens", "512", "--min-top1", "0.9")
 
 
 def export_demo(folder: Path, precision: str, *parity: str) -> Path:

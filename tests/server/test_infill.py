@@ -57,7 +57,7 @@ def test_middle_is_the_same_through_both_doors(
     assert "".join(chunk.text for chunk in chunks) == whole.text
     assert chunks[-1].prompt_tokens == whole.prompt_tokens == NUM_BOTH + 3
     sides = TOKENIZER.encode(PREFIX), TOKENIZER.encode(SUFFIX)
-    prompt = Markers.of(TOKENIZER.special_tokens).arrange(*sides)
+    prompt = Markers.of(TOKENIZER.special_tokens, "spm").arrange(*sides)  # as the demo learned it
     assert ask_engine(infill_server, prompt, Settings(**settings)) == whole.text
     assert "<|" not in whole.text
 
