@@ -12,6 +12,17 @@ from running import RunningServer, export_demo, start_server
 from nanotriton.contract import Manifest, newest_version
 
 
+# Rooms whose tests talk to real servers by real clocks, on a machine that others keep busy.
+REAL_TIME = ("server", "clients")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A real-time test that fails is run once more; the report counts it as rerun, not hidden."""
+    for item in items:
+        if item.path.parent.name in REAL_TIME:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with the demo model in FP32 as version 1."""

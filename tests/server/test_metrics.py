@@ -35,8 +35,8 @@ def test_metrics_page_counts_what_was_served(server: RunningServer) -> None:
     with server.client() as client:
         client.complete("def f(", max_tokens=1)
         before = settled_page(server)
-        for _ in range(3):
-            client.complete("def f(", max_tokens=4, ignore_eos=True)
+        for name in ("alpha", "beta", "gamma"):  # prompts that the prefix cache does not hold
+            client.complete(f"class {name.title()}:\n    {name} = ", max_tokens=4, ignore_eos=True)
     after = settled_page(server)
 
     # at least: the watchdog asks for completions of its own
