@@ -11,7 +11,6 @@ from running import RunningServer, export_demo, start_server
 
 from nanotriton.contract import Manifest, newest_version
 
-
 # Rooms whose tests talk to real servers by real clocks, on a machine that others keep busy.
 REAL_TIME = ("server", "clients")
 
