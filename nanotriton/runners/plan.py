@@ -1,0 +1,144 @@
+"""A TensorRT plan: the file's header read without TensorRT, and the plan opened with it.
+
+Comes in: model.plan. Goes out: its flavour and version; and `Plan`, an engine with one execution
+context for each of its two optimization profiles. Knows nothing of KV slots or of steps.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from nanotriton.errors import RunnerError
+from nanotriton.runners.cuda import Device, import_gpu_library
+
+FLAVOURS = {b"ftrt": "TensorRT", b"vtrt": "TensorRT-RTX"}
+VERSION_OFFSET = 0x18  # major, minor, patch and build, a byte each (seen in plans of 10.x and RTX)
+HEADER_BYTES = 0x20
+PREFILL, DECODE = 0, 1  # the plan's optimization profiles
+
+
+@dataclass(frozen=True, slots=True)
+class PlanHeader:
+    """Who wrote a plan: `flavour` "TensorRT" or "TensorRT-RTX", and which version of it."""
+
+    flavour: str
+    version: str
+
+
+def read_plan_header(path: Path) -> PlanHeader:
+    """The header of a plan, for which no TensorRT is needed; raises RunnerError for other files."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise RunnerError(f"{path} can't be read ({error.strerror}): build the plan again") from None
+    if len(start) < HEADER_BYTES or start[:4] not in FLAVOURS:
+        raise RunnerError(
+            f"{path} is no TensorRT plan (it begins with {start[:4]!r}): build it again with "
+            "`python -m export plan`"
+        )
+    version = start[VERSION_OFFSET : VERSION_OFFSET + 4]
+    return PlanHeader(FLAVOURS[start[:4]], ".".join(map(str, version)))
+
+
+class Plan:
+    """A plan opened for one device; raises RunnerError when it was built for other libraries."""
+
+    def __init__(self, path: Path, device: Device) -> None:
+        header = read_plan_header(path)
+        self._trt = import_gpu_library("tensorrt", "tensorrt")
+        check_plan(path, header, self._trt.__version__)
+        self._errors: list[str] = []
+        self._logger = _error_log(self._trt, self._errors)
+        self._runtime = self._trt.Runtime(self._logger)
+        self._device = device
+        self.engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self.engine is None:
+            raise self.failure(f"TensorRT {self._trt.__version__} can't open {path}")
+        if (found := self.engine.num_optimization_profiles) != 2:
+            raise RunnerError(
+                f"{path} has {found} optimization profiles, the runner needs one for prefill and "
+                "one for decode: build it again with `python -m export plan --kv static`"
+            )
+
+    def limits(self, name: str, profile: int) -> tuple[int, ...]:
+        """The largest shape of an input in a profile."""
+        return tuple(self.engine.get_tensor_profile_shape(name, profile)[2])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, -1 where it depends on the step."""
+        return tuple(self.engine.get_tensor_shape(name))
+
+    def dtype(self, name: str) -> "np.dtype[Any]":
+        """A tensor's type."""
+        return np.dtype(self._trt.nptype(self.engine.get_tensor_dtype(name)))
+
+    def open_context(self, profile: int) -> "Context":
+        """An execution context that stays in one profile."""
+        context = self.engine.create_execution_context()
+        if context is None or not context.set_optimization_profile_async(
+            profile, self._device.stream
+        ):
+            raise self.failure(f"TensorRT can't make a context for profile {profile}")
+        self._device.synchronize()
+        return Context(context, self)
+
+    def failure(self, words: str) -> RunnerError:
+        """What TensorRT said last, behind `words`."""
+        said = self._errors[-1] if self._errors else "it said nothing more"
+        return RunnerError(f"{words}: {said}")
+
+
+class Context:
+    """An execution context whose every refusal is a RunnerError."""
+
+    def __init__(self, context: Any, plan: Plan) -> None:
+        self._context = context
+        self._plan = plan
+
+    def set_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        """The shape of an input in the next steps."""
+        if not self._context.set_input_shape(name, shape):
+            raise self._plan.failure(f"TensorRT refused the shape {shape} of {name}")
+
+    def set_address(self, name: str, address: int) -> None:
+        """Where an input or output lies on the device."""
+        if not self._context.set_tensor_address(name, address):
+            raise self._plan.failure(f"TensorRT refused the address of {name}")
+
+    def enqueue(self, stream: int) -> None:
+        """Put one run on a stream."""
+        if not self._context.execute_async_v3(stream):
+            raise self._plan.failure("TensorRT refused a step")
+
+
+def check_plan(path: Path, header: PlanHeader, installed: str) -> None:
+    """Raise RunnerError unless a plan was written by the TensorRT that is installed."""
+    if header.flavour != "TensorRT":
+        raise RunnerError(
+            f"{path} is a plan of {header.flavour} {header.version}, which only checks that a "
+            "model builds: build one with TensorRT on the machine that serves"
+        )
+    if header.version.split(".")[:3] != installed.split(".")[:3]:
+        raise RunnerError(
+            f"{path} was built by TensorRT {header.version}, this machine has {installed}: build "
+            "it again with `python -m export plan`, or install the version that built it"
+        )
+
+
+def _error_log(trt: ModuleType, errors: list[str]) -> Any:
+    """A logger of TensorRT that keeps what went wrong."""
+    severe = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
+
+    class ErrorLog(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in severe:
+                errors[:] = [*errors[-9:], message.strip().split("\n", 1)[0][:300]]
+
+    return ErrorLog()

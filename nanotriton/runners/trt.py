@@ -1,0 +1,102 @@
+"""model.plan on an NVIDIA GPU through TensorRT: the runner of machines that have one.
+
+Comes in: an exported version's folder. Goes out: `TrtRunner`. Keys and values never leave the
+device; a decode step is one launch of a recorded CUDA graph, a prompt chunk an ordinary one.
+Knows nothing of requests, text or sampling; that the files are the manifest's is doctor's to check.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from nanotriton import contract
+from nanotriton.contract import Manifest
+from nanotriton.errors import RunnerError
+from nanotriton.runners.base import Batch, Candidates
+from nanotriton.runners.cuda import Device
+from nanotriton.runners.kv_memory import KVLayout, KVMemory
+from nanotriton.runners.phase import Phase
+from nanotriton.runners.plan import DECODE, PREFILL, Plan
+
+
+class TrtRunner:
+    """Runs one exported plan with `num_slots` KV slots, or as many as it was built for if fewer.
+
+    Raises ManifestError or RunnerError when the folder holds no plan that this machine can run.
+    """
+
+    def __init__(self, folder: Path, num_slots: int) -> None:
+        assert num_slots > 0, num_slots
+        manifest = Manifest.load(folder)
+        if manifest.runner != "trt":
+            raise RunnerError(
+                f"{folder} was exported for the runner {manifest.runner!r}, this one is 'trt': "
+                "serve it with its own runner, or build a plan with `python -m export plan`"
+            )
+        self._device = Device()
+        plan = Plan(folder / contract.PLAN_FILE, self._device)
+        max_sequences = plan.limits(contract.GRAPH_INPUT_IDS, DECODE)[0]
+        self.num_slots = min(num_slots, max_sequences)
+        self.context = manifest.context
+        self.vocab_size = manifest.vocab_size
+        self.num_candidates = manifest.num_candidates
+        self._memory = KVMemory(self._device, _layout(plan, manifest, self.num_slots))
+        self.cache_bytes = self._memory.num_bytes
+        self._prefill = Phase(self._device, plan, PREFILL, self._memory, captures=False)
+        self._decode = Phase(self._device, plan, DECODE, self._memory, captures=True)
+        self.max_chunk = self._prefill.max_tokens
+        self._device.synchronize()
+
+    def run(self, batch: Batch) -> Candidates:
+        """Make the copies, append the tokens to their slots, return the wanted rows' candidates."""
+        num_sequences, num_tokens = batch.input_ids.shape
+        assert num_tokens == 1 or num_sequences == 1, batch.input_ids.shape
+        assert num_tokens <= self.max_chunk, num_tokens
+        assert 0 <= batch.first_slot <= self.num_slots - num_sequences, batch.first_slot
+        assert batch.past_lengths.shape == (num_sequences,), batch.past_lengths.shape
+        assert batch.past_lengths.min() >= 0, batch.past_lengths
+        assert batch.past_lengths.max() + num_tokens <= self.context + (num_tokens == 1)
+        assert batch.input_ids.min() >= 0, batch.input_ids.min()
+        assert batch.input_ids.max() < self.vocab_size, batch.input_ids.max()
+        assert len(batch.rows) > 0
+
+        for one in batch.copies:
+            self._memory.copy(one)
+        # A decode step computes the logits of all its rows, so that what is recorded of it doesn't
+        # depend on which ones are dead.
+        is_decode = num_tokens == 1
+        phase = self._decode if is_decode else self._prefill
+        computed = np.arange(num_sequences) if is_decode else batch.rows
+        wanted = batch.rows if is_decode else np.arange(len(batch.rows))
+        phase.start(
+            batch.first_slot, batch.input_ids, batch.past_lengths, computed, batch.full_logits
+        )
+        self._device.synchronize()
+        return phase.candidates(wanted, batch.full_logits)
+
+    def close(self) -> None:
+        """Give the device's memory back."""
+        self._device.close()
+
+
+def _layout(plan: Plan, manifest: Manifest, num_slots: int) -> KVLayout:
+    """The cache that a plan was built for; raises RunnerError when it isn't the manifest's."""
+    name = contract.past_name(manifest.num_layers - 1, "v")
+    _, num_heads, num_positions, head_dim = plan.shape(name)
+    found = (num_heads, head_dim, plan.dtype(name).name, plan.shape(contract.GRAPH_LOGITS)[1])
+    expected = (manifest.num_heads, manifest.head_dim, manifest.kv_dtype, manifest.vocab_size)
+    if found != expected or num_positions <= manifest.context:
+        raise RunnerError(
+            f"the plan has heads, head dimension, KV type and vocabulary {found} and "
+            f"{num_positions} positions, its manifest {expected} and a context of "
+            f"{manifest.context}: build the plan again"
+        )
+    return KVLayout(
+        num_layers=manifest.num_layers,
+        num_slots=num_slots,
+        num_heads=num_heads,
+        num_positions=num_positions,
+        head_dim=head_dim,
+        item_bytes=plan.dtype(name).itemsize,
+        context=manifest.context,
+    )
