@@ -81,6 +81,14 @@ GRAPH_TOP_TOKENS = "top_i"  # (R, K) int64
 GRAPH_LSE = "lse"  # (R,) float32, log-sum-exp over all V logits
 GRAPH_LOGITS = "logits"  # (R, V) float32, only computed into memory when it is bound
 
+# Further inputs and outputs of the TensorRT dialect, where a row may be any of a batch's; the rest
+# are those above (export.dialect).
+GRAPH_WRITE_INDICES = "write_indices"  # (B,) int64, tokens the slot holds: new ones come behind
+GRAPH_PLACES = "places"  # (B, C) int64, which tokens of each row reach the head
+GRAPH_TARGETS = "targets"  # (B, C) int64, the token to score behind each of them
+GRAPH_LOGPROBS = "logprobs"  # (B, C) float32, natural logarithm of its probability
+GRAPH_RANKS = "ranks"  # (B, C) int64, how many tokens are likelier
+
 
 def past_name(layer: int, kind: str) -> str:
     """Name of the KV cache that enters layer `layer`; `kind` is "k" or "v"; (B, H, M, D)."""
