@@ -6,6 +6,7 @@ queries may look at, and which of them each may. Knows nothing of the rest of th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import gcd
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from export.architecture import Config
 from export.operators import Operators
 from nanotriton import contract
 
+ADDRESS_UNIT_BYTES = 256  # NvInferRuntime.h, IExecutionContext::setTensorAddress
 KvForm = Literal["static", "concat", "none"]
 
 
@@ -49,15 +51,15 @@ class StaticCache:
     """A cache of M positions a row; the T new ones are written at `write_indices`.
 
     TensorScatter writes in place when past and present of a layer share an address, which
-    TensorRT asks for. M is one more than the context, as the runners have it. What was never
-    written must be finite: it is multiplied by zero.
+    TensorRT asks for. What was never written must be finite: it is multiplied by zero.
     """
 
     def __init__(self, ops: Operators, config: Config, dtype: int) -> None:
         self._ops = ops
-        self._caches = _Caches(config, dtype, config.context + 1)
+        length = num_positions(config.context, config.head_dim)
+        self._caches = _Caches(config, dtype, length)
         self.positions = contract.GRAPH_POSITION_IDS
-        places = ops.constant(np.arange(config.context + 1)[None, None, None])  # (1, 1, 1, M)
+        places = ops.constant(np.arange(length)[None, None, None])  # (1, 1, 1, M)
         self.visible = ops.node("LessOrEqual", places, _column(ops, self.positions))
 
     def append(self, layer: int, new: KeysValues) -> KeysValues:
@@ -147,6 +149,16 @@ class NoCache:
     def outputs(self) -> list[ValueInfoProto]:
         """Nothing."""
         return []
+
+
+def num_positions(context: int, head_dim: int) -> int:
+    """M of the static form: the context, one position for rows that have none left, and padding.
+
+    Padded so that every slot of an FP16 cache begins at a multiple of 256 bytes, as TensorRT wants
+    addresses to, and that attention multiplies matrices of whole eights.
+    """
+    unit = max(8, ADDRESS_UNIT_BYTES // gcd(ADDRESS_UNIT_BYTES, 2 * head_dim))
+    return -(-(context + 1) // unit) * unit
 
 
 @dataclass(frozen=True, slots=True)

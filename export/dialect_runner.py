@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from export.caches import num_positions
 from nanotriton import contract
 from nanotriton.contract import GRAPH_FILE, Manifest
 from nanotriton.runners.base import Batch, Candidates
@@ -30,8 +31,9 @@ class DialectRunner:
         self.context = manifest.context
         self.vocab_size = manifest.vocab_size
         self.num_candidates = manifest.num_candidates
-        heads, length = manifest.num_heads, manifest.context + 1
-        sizes = (manifest.num_layers, 2, num_slots, heads, length, manifest.head_dim)
+        length = num_positions(manifest.context, manifest.head_dim)
+        heads, head_dim = manifest.num_heads, manifest.head_dim
+        sizes = (manifest.num_layers, 2, num_slots, heads, length, head_dim)
         self._cache = np.zeros(sizes, manifest.kv_dtype)  # (L, 2, S, H, M, D)
         self.cache_bytes = self._cache.nbytes
 

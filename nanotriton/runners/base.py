@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nanotriton.errors import RunnerError
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -74,3 +76,13 @@ class Runner(Protocol):
         Raises RunnerError when the runtime fails; the slots it touched are then undefined.
         """
         ...
+
+
+def fit_slots(cache_bytes: int, slot_bytes: int) -> int:
+    """KV slots that fit into so many bytes; raises RunnerError when not even one does."""
+    if cache_bytes < slot_bytes:
+        raise RunnerError(
+            f"kv_cache_bytes is {cache_bytes}, one KV slot of this model takes {slot_bytes}: "
+            "give it at least that much"
+        )
+    return cache_bytes // slot_bytes

@@ -44,14 +44,7 @@ class Device:
         self._cuda = import_gpu_library(CUDA_MODULE, "cuda-python")
         if not self._call("cudaGetDeviceCount"):
             raise RunnerError("CUDA shows no GPU: the runner trt needs one, the runner ort does not")
-        attributes = self._cuda.cudaDeviceAttr
-        major = self._call(
-            "cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMajor, 0
-        )
-        minor = self._call(
-            "cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMinor, 0
-        )
-        self.sm = 10 * int(major) + int(minor)
+        self.compute_capability = f"{self._attribute('Major')}{self._attribute('Minor')}"
         self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
         self._kinds = self._cuda.cudaMemcpyKind
         self._allocations: list[tuple[str, int]] = []
@@ -63,7 +56,14 @@ class Device:
 
     def allocate(self, num_bytes: int) -> int:
         """Zeroed memory on the device; its address is a multiple of 256."""
-        address = int(self._call("cudaMalloc", num_bytes))
+        error, address = self._cuda.cudaMalloc(num_bytes)
+        if error == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
+            raise RunnerError(
+                f"the GPU has no {num_bytes / 1e6:.0f} MB left: lower max_slots or kv_cache_bytes "
+                "in gpt/config.pbtxt, or end what else uses it"
+            )
+        self._check("cudaMalloc", error)
+        address = int(address)
         self._allocations.append(("cudaFree", address))
         self._call("cudaMemsetAsync", address, 0, num_bytes, self._stream)
         return address
@@ -126,13 +126,21 @@ class Device:
             self._call(*self._allocations.pop())
         self._call("cudaStreamDestroy", self._stream)
 
+    def _attribute(self, which: str) -> int:
+        attributes = self._cuda.cudaDeviceAttr
+        attribute = getattr(attributes, f"cudaDevAttrComputeCapability{which}")
+        return int(self._call("cudaDeviceGetAttribute", attribute, 0))
+
     def _copy(self, target: int, source: int, num_bytes: int, kind: object) -> None:
         self._call("cudaMemcpyAsync", target, source, num_bytes, kind, self._stream)
 
     def _call(self, name: str, *arguments: object) -> Any:
         """What a function of CUDA's runtime gives; each answers (error, value) or (error,)."""
         error, *values = getattr(self._cuda, name)(*arguments)
+        self._check(name, error)
+        return values[0] if values else None
+
+    def _check(self, name: str, error: Any) -> None:
         if error != self._cuda.cudaError_t.cudaSuccess:
             _, words = self._cuda.cudaGetErrorString(error)
             raise RunnerError(f"CUDA failed in {name}: {error.name} ({words.decode()})")
-        return values[0] if values else None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nanotriton import contract
 from nanotriton.contract import Manifest
 from nanotriton.errors import RunnerError
-from nanotriton.runners.base import Batch, Candidates, Copy
+from nanotriton.runners.base import Batch, Candidates, Copy, fit_slots
 from nanotriton.runners.graphs import BY_ROWS, ORT_ERRORS, Graphs, GraphUse, first_line
 
 # A new binding costs about 225 us, a cached one nothing (measured: 12 layers, 2 cores).
@@ -176,12 +176,7 @@ def slots_within(cache_bytes: int, manifest: Manifest) -> int:
     """KV slots that fit into so many bytes; raises RunnerError when not even one does."""
     heads = manifest.num_layers * 2 * manifest.num_heads
     slot_bytes = heads * (manifest.context + 1) * manifest.head_dim * np.dtype(np.float32).itemsize
-    if cache_bytes < slot_bytes:
-        raise RunnerError(
-            f"kv_cache_bytes is {cache_bytes}, one KV slot of this model takes {slot_bytes}: "
-            "give it at least that much"
-        )
-    return cache_bytes // slot_bytes
+    return fit_slots(cache_bytes, slot_bytes)
 
 
 def _bind_input(io: ort.IOBinding, name: str, array: NDArray[np.generic]) -> None:

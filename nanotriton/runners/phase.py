@@ -112,7 +112,7 @@ class Phase:
         positions = past_lengths[:, None] + np.arange(input_ids.shape[1])  # (B, T)
         host[contract.GRAPH_INPUT_IDS][:size] = input_ids.ravel()
         # A dead row of a full slot has no position of its own left; nobody reads what it computes.
-        last = self._memory.context - 1
+        last = self._memory.layout.context - 1
         host[contract.GRAPH_POSITION_IDS][:size] = np.minimum(positions, last).ravel()
         host[contract.GRAPH_WRITE_INDICES][: len(past_lengths)] = past_lengths
         host[contract.GRAPH_ROWS][: len(rows)] = rows
@@ -123,8 +123,10 @@ class Phase:
         self._context.set_shape(contract.GRAPH_POSITION_IDS, tokens)
         self._context.set_shape(contract.GRAPH_WRITE_INDICES, (step.num_sequences,))
         self._context.set_shape(contract.GRAPH_ROWS, (step.num_rows,))
-        cache = (step.num_sequences, *self._memory.slot_shape)  # (B, H, M, D)
-        for layer in range(self._memory.num_layers):
+        layout = self._memory.layout
+        slots = (layout.num_heads, layout.num_positions, layout.head_dim)
+        cache = (step.num_sequences, *slots)  # (B, H, M, D)
+        for layer in range(layout.num_layers):
             for index, kind in enumerate(("k", "v")):
                 address = self._memory.address(layer, index, step.first_slot)
                 self._context.set_shape(contract.past_name(layer, kind), cache)

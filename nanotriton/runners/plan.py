@@ -1,56 +1,30 @@
-"""A TensorRT plan: the file's header read without TensorRT, and the plan opened with it.
+"""A TensorRT plan opened: model.plan in, its tensors and an execution context a profile out.
 
-Comes in: model.plan. Goes out: its flavour and version; and `Plan`, an engine with one execution
-context for each of its two optimization profiles. Knows nothing of KV slots or of steps.
+`tensorrt` is imported when the first plan is opened, and nowhere else. Whatever it refuses is a
+RunnerError with TensorRT's own words. Knows nothing of KV slots or of steps.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from nanotriton.contract import PlanTarget
 from nanotriton.errors import RunnerError
 from nanotriton.runners.cuda import Device, import_gpu_library
+from nanotriton.runners.plan_header import check_plan, servable_header
 
-FLAVOURS = {b"ftrt": "TensorRT", b"vtrt": "TensorRT-RTX"}
-VERSION_OFFSET = 0x18  # major, minor, patch and build, a byte each (seen in plans of 10.x and RTX)
-HEADER_BYTES = 0x20
 PREFILL, DECODE = 0, 1  # the plan's optimization profiles
 
 
-@dataclass(frozen=True, slots=True)
-class PlanHeader:
-    """Who wrote a plan: `flavour` "TensorRT" or "TensorRT-RTX", and which version of it."""
-
-    flavour: str
-    version: str
-
-
-def read_plan_header(path: Path) -> PlanHeader:
-    """The header of a plan, for which no TensorRT is needed; raises RunnerError for other files."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(HEADER_BYTES)
-    except OSError as error:
-        raise RunnerError(f"{path} can't be read ({error.strerror}): build the plan again") from None
-    if len(start) < HEADER_BYTES or start[:4] not in FLAVOURS:
-        raise RunnerError(
-            f"{path} is no TensorRT plan (it begins with {start[:4]!r}): build it again with "
-            "`python -m export plan`"
-        )
-    version = start[VERSION_OFFSET : VERSION_OFFSET + 4]
-    return PlanHeader(FLAVOURS[start[:4]], ".".join(map(str, version)))
-
-
 class Plan:
-    """A plan opened for one device; raises RunnerError when it was built for other libraries."""
+    """A plan opened for one device; raises RunnerError when it was built for another machine."""
 
-    def __init__(self, path: Path, device: Device) -> None:
-        header = read_plan_header(path)
+    def __init__(self, path: Path, target: PlanTarget, device: Device) -> None:
+        servable_header(path)  # a wrong file is told before what else may be missing
         self._trt = import_gpu_library("tensorrt", "tensorrt")
-        check_plan(path, header, self._trt.__version__)
+        check_plan(path, target, self._trt.__version__, device.compute_capability)
         self._errors: list[str] = []
         self._logger = _error_log(self._trt, self._errors)
         self._runtime = self._trt.Runtime(self._logger)
@@ -113,20 +87,6 @@ class Context:
         """Put one run on a stream."""
         if not self._context.execute_async_v3(stream):
             raise self._plan.failure("TensorRT refused a step")
-
-
-def check_plan(path: Path, header: PlanHeader, installed: str) -> None:
-    """Raise RunnerError unless a plan was written by the TensorRT that is installed."""
-    if header.flavour != "TensorRT":
-        raise RunnerError(
-            f"{path} is a plan of {header.flavour} {header.version}, which only checks that a "
-            "model builds: build one with TensorRT on the machine that serves"
-        )
-    if header.version.split(".")[:3] != installed.split(".")[:3]:
-        raise RunnerError(
-            f"{path} was built by TensorRT {header.version}, this machine has {installed}: build "
-            "it again with `python -m export plan`, or install the version that built it"
-        )
 
 
 def _error_log(trt: ModuleType, errors: list[str]) -> Any:

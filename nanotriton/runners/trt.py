@@ -12,7 +12,7 @@ import numpy as np
 from nanotriton import contract
 from nanotriton.contract import Manifest
 from nanotriton.errors import RunnerError
-from nanotriton.runners.base import Batch, Candidates
+from nanotriton.runners.base import Batch, Candidates, fit_slots
 from nanotriton.runners.cuda import Device
 from nanotriton.runners.kv_memory import KVLayout, KVMemory
 from nanotriton.runners.phase import Phase
@@ -20,27 +20,31 @@ from nanotriton.runners.plan import DECODE, PREFILL, Plan
 
 
 class TrtRunner:
-    """Runs one exported plan with `num_slots` KV slots, or as many as it was built for if fewer.
+    """Runs one exported plan with `max_slots` KV slots, or fewer.
 
-    Raises ManifestError or RunnerError when the folder holds no plan that this machine can run.
+    No more than the plan was built for, nor than fit into `cache_bytes`, if that is given. Raises
+    ManifestError or RunnerError when the folder holds no plan that this machine can run.
     """
 
-    def __init__(self, folder: Path, num_slots: int) -> None:
-        assert num_slots > 0, num_slots
+    def __init__(self, folder: Path, max_slots: int, cache_bytes: int | None = None) -> None:
+        assert max_slots > 0, max_slots
         manifest = Manifest.load(folder)
-        if manifest.runner != "trt":
+        if manifest.runner != "trt" or manifest.plan is None:
             raise RunnerError(
                 f"{folder} was exported for the runner {manifest.runner!r}, this one is 'trt': "
                 "serve it with its own runner, or build a plan with `python -m export plan`"
             )
         self._device = Device()
-        plan = Plan(folder / contract.PLAN_FILE, self._device)
-        max_sequences = plan.limits(contract.GRAPH_INPUT_IDS, DECODE)[0]
-        self.num_slots = min(num_slots, max_sequences)
+        plan = Plan(folder / contract.PLAN_FILE, manifest.plan, self._device)
+        layout = _layout(plan, manifest)
+        max_batch = plan.limits(contract.GRAPH_INPUT_IDS, DECODE)[0]
+        self.num_slots = min(max_slots, max_batch)
+        if cache_bytes is not None:
+            self.num_slots = min(self.num_slots, fit_slots(cache_bytes, layout.slot_bytes))
         self.context = manifest.context
         self.vocab_size = manifest.vocab_size
         self.num_candidates = manifest.num_candidates
-        self._memory = KVMemory(self._device, _layout(plan, manifest, self.num_slots))
+        self._memory = KVMemory(self._device, layout, self.num_slots)
         self.cache_bytes = self._memory.num_bytes
         self._prefill = Phase(self._device, plan, PREFILL, self._memory, captures=False)
         self._decode = Phase(self._device, plan, DECODE, self._memory, captures=True)
@@ -79,7 +83,7 @@ class TrtRunner:
         self._device.close()
 
 
-def _layout(plan: Plan, manifest: Manifest, num_slots: int) -> KVLayout:
+def _layout(plan: Plan, manifest: Manifest) -> KVLayout:
     """The cache that a plan was built for; raises RunnerError when it isn't the manifest's."""
     name = contract.past_name(manifest.num_layers - 1, "v")
     _, num_heads, num_positions, head_dim = plan.shape(name)
@@ -93,7 +97,6 @@ def _layout(plan: Plan, manifest: Manifest, num_slots: int) -> KVLayout:
         )
     return KVLayout(
         num_layers=manifest.num_layers,
-        num_slots=num_slots,
         num_heads=num_heads,
         num_positions=num_positions,
         head_dim=head_dim,
