@@ -42,7 +42,8 @@ OURS = {
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
     "model_repository/*/1/model.py": ("nanotriton",),
 }
-# What the wheel needs at run time; tritonclient only once something died.
+# What the wheel needs at run time; tritonclient only once something died. TensorRT and CUDA, which
+# only machines with a GPU have, are imported by name in nanotriton/runners/cuda.py.
 PRODUCTION = {"numpy", "msgpack", "zmq", "tiktoken", "onnxruntime"}
 PRODUCTION_LAZY = {"tritonclient"}
 BACKEND_UTILS = "triton_python_backend_utils"

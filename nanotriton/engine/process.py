@@ -38,8 +38,10 @@ from nanotriton.engine.protocol import (
 )
 from nanotriton.engine.request import Request, Settings
 from nanotriton.errors import NanotritonError, TokenizerError
+from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner, slots_within
+from nanotriton.runners.trt import TrtRunner
 from nanotriton.tokenizer import load_tokenizer
 
 IDLE_POLL_MS = 1000
@@ -168,7 +170,6 @@ def build_engine(args: argparse.Namespace) -> Engine:
     for name in ("max_slots", "threads"):
         if (value := getattr(args, name)) < 1:
             raise ValueError(f"{name} is {value}, the least is 1")
-    num_slots = args.max_slots
     manifest = Manifest.load(args.folder)
     tokenizer = load_tokenizer(args.folder)
     if tokenizer.num_tokens != manifest.vocab_size:
@@ -176,12 +177,7 @@ def build_engine(args: argparse.Namespace) -> Engine:
             f"{args.folder} holds a tokenizer of {tokenizer.num_tokens} tokens and a model of "
             f"{manifest.vocab_size}: export the model with the tokenizer it was trained with"
         )
-    if args.kv_cache_bytes is not None:
-        num_slots = min(num_slots, slots_within(args.kv_cache_bytes, manifest))
-    use = GraphUse(max_decode_rows=args.max_decode_rows)
-    if args.deterministic == "on":
-        use = DETERMINISTIC
-    runner = OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads, use=use)
+    runner = _open_runner(args, manifest)
     options = EngineOptions(
         max_waiting=args.max_waiting,
         prefill_chunk=args.prefill_chunk,
@@ -190,6 +186,19 @@ def build_engine(args: argparse.Namespace) -> Engine:
         isolate_users=args.isolate_users == "on",
     )
     return Engine(runner, tokenizer, lambda: secrets.randbits(63), time.monotonic, options)
+
+
+def _open_runner(args: argparse.Namespace, manifest: Manifest) -> Runner:
+    """The runner that the version was exported for."""
+    if manifest.runner == "trt":
+        return TrtRunner(args.folder, args.max_slots, args.kv_cache_bytes)
+    num_slots = args.max_slots
+    if args.kv_cache_bytes is not None:
+        num_slots = min(num_slots, slots_within(args.kv_cache_bytes, manifest))
+    use = GraphUse(max_decode_rows=args.max_decode_rows)
+    if args.deterministic == "on":
+        use = DETERMINISTIC
+    return OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads, use=use)
 
 
 def build_parser() -> argparse.ArgumentParser:

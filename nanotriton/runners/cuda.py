@@ -43,7 +43,9 @@ class Device:
     def __init__(self) -> None:
         self._cuda = import_gpu_library(CUDA_MODULE, "cuda-python")
         if not self._call("cudaGetDeviceCount"):
-            raise RunnerError("CUDA shows no GPU: the runner trt needs one, the runner ort does not")
+            raise RunnerError(
+                "CUDA shows no GPU: the runner trt needs one, the runner ort does not"
+            )
         self.compute_capability = f"{self._attribute('Major')}{self._attribute('Minor')}"
         self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
         self._kinds = self._cuda.cudaMemcpyKind
@@ -74,7 +76,7 @@ class Device:
         address = int(self._call("cudaMallocHost", num_bytes))
         self._allocations.append(("cudaFreeHost", address))
         memory = (ctypes.c_ubyte * num_bytes).from_address(address)
-        return np.frombuffer(memory, dtype).reshape(shape)
+        return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
 
     def to_device(self, target: int, source: NDArray[Any]) -> None:
         """Copy a pinned array to an address on the device."""

@@ -5,9 +5,11 @@ device; a decode step is one launch of a recorded CUDA graph, a prompt chunk an 
 Knows nothing of requests, text or sampling; that the files are the manifest's is doctor's to check.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanotriton import contract
 from nanotriton.contract import Manifest
@@ -48,14 +50,12 @@ class TrtRunner:
         self.cache_bytes = self._memory.num_bytes
         self._prefill = Phase(self._device, plan, PREFILL, self._memory, captures=False)
         self._decode = Phase(self._device, plan, DECODE, self._memory, captures=True)
-        self.max_chunk = self._prefill.max_tokens
         self._device.synchronize()
 
     def run(self, batch: Batch) -> Candidates:
         """Make the copies, append the tokens to their slots, return the wanted rows' candidates."""
         num_sequences, num_tokens = batch.input_ids.shape
         assert num_tokens == 1 or num_sequences == 1, batch.input_ids.shape
-        assert num_tokens <= self.max_chunk, num_tokens
         assert 0 <= batch.first_slot <= self.num_slots - num_sequences, batch.first_slot
         assert batch.past_lengths.shape == (num_sequences,), batch.past_lengths.shape
         assert batch.past_lengths.min() >= 0, batch.past_lengths
@@ -66,21 +66,47 @@ class TrtRunner:
 
         for one in batch.copies:
             self._memory.copy(one)
-        # A decode step computes the logits of all its rows, so that what is recorded of it doesn't
-        # depend on which ones are dead.
-        is_decode = num_tokens == 1
-        phase = self._decode if is_decode else self._prefill
-        computed = np.arange(num_sequences) if is_decode else batch.rows
-        wanted = batch.rows if is_decode else np.arange(len(batch.rows))
-        phase.start(
-            batch.first_slot, batch.input_ids, batch.past_lengths, computed, batch.full_logits
-        )
+        return self._run_decode(batch) if num_tokens == 1 else self._run_prompt(batch)
+
+    def _run_decode(self, batch: Batch) -> Candidates:
+        """All rows reach the head, so that a recorded step doesn't depend on which are dead."""
+        every = np.arange(len(batch.input_ids))
+        self._decode.start(replace(batch, rows=every))
         self._device.synchronize()
-        return phase.candidates(wanted, batch.full_logits)
+        return self._decode.candidates(batch.rows, batch.full_logits)
+
+    def _run_prompt(self, batch: Batch) -> Candidates:
+        """In pieces of at most the plan's chunk, which is one piece as the engine has them."""
+        most = self._prefill.max_tokens
+        order, found = [], []
+        for start in range(0, batch.input_ids.shape[1], most):
+            wanted = np.flatnonzero(batch.rows // most == start // most)
+            piece = replace(
+                batch,
+                input_ids=batch.input_ids[:, start : start + most],
+                past_lengths=batch.past_lengths + np.int32(start),
+                rows=batch.rows[wanted] - start if len(wanted) else np.zeros(1, np.int64),
+            )
+            self._prefill.start(piece)
+            self._device.synchronize()
+            order.append(wanted)
+            found.append(self._prefill.candidates(np.arange(len(wanted)), batch.full_logits))
+        return found[0] if len(found) == 1 else _joined(found, np.argsort(np.concatenate(order)))
 
     def close(self) -> None:
         """Give the device's memory back."""
         self._device.close()
+
+
+def _joined(parts: list[Candidates], order: NDArray[np.intp]) -> Candidates:
+    """The rows of several steps, in the order that they were asked for."""
+    full = [part.full for part in parts if part.full is not None]
+    return Candidates(
+        np.concatenate([part.logits for part in parts])[order],
+        np.concatenate([part.tokens for part in parts])[order],
+        np.concatenate([part.lse for part in parts])[order],
+        np.concatenate(full)[order] if full else None,
+    )
 
 
 def _layout(plan: Plan, manifest: Manifest) -> KVLayout:

@@ -10,7 +10,6 @@ from export.artifact import write_artifact
 from export.checkpoint import Checkpoint
 from export.dialect import build_dialect
 from export.model_file import write_model
-from nanotriton import contract
 from nanotriton.contract import GRAPH_FILE, PLAN_FILE, Manifest, PlanTarget
 
 TARGET = PlanTarget("10.15.1.29", "80", prefill_chunk=16, max_batch=4)
@@ -44,4 +43,6 @@ def profiles_of(model: onnx.ModelProto, target: PlanTarget) -> list[dict[str, li
 
 def _shape(one: onnx.ValueInfoProto, sizes: dict[str, int]) -> list[int]:
     """Its axes, those with a name as `sizes` has it or 1."""
-    return [axis.dim_value or sizes.get(axis.dim_param, 1) for axis in one.type.tensor_type.shape.dim]
+    return [
+        axis.dim_value or sizes.get(axis.dim_param, 1) for axis in one.type.tensor_type.shape.dim
+    ]

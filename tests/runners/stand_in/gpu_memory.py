@@ -79,10 +79,9 @@ class Gpu:
     def bytes_at(self, address: int, size: int, kind: str) -> NDArray[np.uint8]:
         """A view of memory; raises IllegalAddress unless one block of that kind holds all of it."""
         for block in self.allocations.values():
-            if block.kind == kind and block.address <= address:
-                if address + size <= block.address + block.size:
-                    memory = (ctypes.c_ubyte * size).from_address(address)
-                    return np.frombuffer(memory, np.uint8)
+            start = address - block.address
+            if block.kind == kind and 0 <= start <= start + size <= block.size:
+                return np.frombuffer((ctypes.c_ubyte * size).from_address(address), np.uint8)
         raise IllegalAddress(f"{size} bytes at {address:#x} are no {kind} memory")
 
     def finish(self, stream: Stream) -> bool:

@@ -3,6 +3,7 @@
 import onnx
 import onnxruntime
 from gpu_memory import ALIGNMENT, GPU, IllegalAddress
+
 from tensorrt.plan_bytes import MAGIC, unpack
 from tensorrt.values import ORT, SM, Severity, TensorIOMode, __version__, nptype
 
@@ -17,11 +18,13 @@ class Runtime:
     def deserialize_cuda_engine(self, serialized_engine):
         plan = bytes(serialized_engine)
         if plan[:4] != MAGIC:
-            return self._refuse("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG failed.")
+            return self._refuse(
+                "Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG failed."
+            )
         try:
             found = unpack(plan)
         except (ValueError, KeyError):
-            return self._refuse("Serialization assertion plan->header.size == blobSize failed.")
+            return self._refuse("Serialization assertion plan->header.size failed.")
         if found.version != __version__:
             return self._refuse(
                 f"The engine plan file is not compatible with this version of TensorRT, expecting "
@@ -147,12 +150,16 @@ class IExecutionContext:
         if stream is None:
             return self._refuse("enqueueV3: the stream is the default one, or none")
         if fault := self._fault():
-            return self._refuse(f"IExecutionContext::enqueueV3: Error Code 3: API Usage Error ({fault})")
+            return self._refuse(
+                f"IExecutionContext::enqueueV3: Error Code 3: API Usage Error ({fault})"
+            )
         if stream.captured is None:
             self._seen_shapes = dict(self._shapes)
         elif self._seen_shapes != self._shapes:
             stream.is_capture_broken = True
-            return self._refuse("enqueueV3: shapes changed since the last run, so it can't be captured")
+            return self._refuse(
+                "enqueueV3: shapes changed since the last run, so it can't be captured"
+            )
         shapes, addresses = dict(self._shapes), dict(self._addresses)
         stream.put(lambda: self._compute(shapes, addresses))
         return True

@@ -120,7 +120,7 @@ def cudaMemcpyAsync(dst, src, count, kind, stream):
     return cudaMemcpy2DAsync(dst, count, src, count, count, 1, kind, stream)
 
 
-def cudaMemcpy2DAsync(dst, dpitch, src, spitch, width, height, kind, stream):
+def cudaMemcpy2DAsync(dst, dpitch, src, spitch, width, height, kind, stream):  # noqa: PLR0917
     """Copies rows, later."""
     if not isinstance(kind, cudaMemcpyKind):
         raise TypeError(f"Argument 'kind' has incorrect type {type(kind)}")
