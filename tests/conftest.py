@@ -6,9 +6,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from plans import write_plan_version
 from running import RunningServer, export_demo, start_server
 
+from export.artifact import QUANTIZED, quantize_artifact, write_artifact
+from export.checkpoint import Checkpoint, load_checkpoint
 from nanotriton.contract import Manifest, newest_version
 
 # Rooms whose tests talk to real servers by real clocks, on a machine that others keep busy.
@@ -79,6 +83,46 @@ def fragile_server(
     running = start_server(demo_repository, tmp_path_factory.mktemp("fragile") / "log")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A tiny nanoGPT checkpoint, loaded."""
+    import torch  # noqa: PLC0415 (seconds, and most rooms do without)
+    from tiny import random_gpt, state_of, write_ranks  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.save(state_of(random_gpt()), folder / "ckpt.pt")
+    write_ranks(folder / "tokenizer.tiktoken")
+    return load_checkpoint(folder / "ckpt.pt")
+
+
+@pytest.fixture(scope="session")
+def artifact_of(
+    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The tiny checkpoint's artifact of a precision, "trt-fp16" as a plan; read only."""
+    folders: dict[str, Path] = {}
+
+    def make(precision: str) -> Path:
+        if precision not in folders:
+            folder = tmp_path_factory.mktemp(precision)
+            if precision.startswith("trt-"):
+                write_plan_version(checkpoint, folder, precision.removeprefix("trt-"))
+            else:
+                write_artifact(checkpoint, folder, "pytest")
+            if precision in QUANTIZED:
+                quantize_artifact(folder, precision)
+            folders[precision] = folder
+        return folders[precision]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ids() -> np.ndarray:
+    """64 token ids of the tiny checkpoint, a whole context."""
+    return np.random.default_rng(3).integers(0, 283, 64)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,7 +30,7 @@ COUNTERS = {
     "inter_token_seconds": "Time between two tokens of a request",
     "request_seconds": "Time from submission to the last token",
     "step_seconds": "Time of an engine step by kind",
-    RESTARTS: "Engine processes that were started again after they died",
+    RESTARTS: "Engine processes that were started again, by why: died, or wedged in a step",
 }
 # Counters that `Engine.stats` holds itself, under their own names.
 ENGINE_COUNTERS = {
@@ -67,12 +67,11 @@ class Exposition:
         self._shown: dict[tuple[str, Labels], float] = {}  # this engine's, to count on from
         self._pid: int | None = None
 
-    def update(self, stats: Mapping[str, Any], num_restarts: int) -> None:
+    def update(self, stats: Mapping[str, Any], restarts: Mapping[str, int]) -> None:
         """Show the newest counts; those of an engine that was started anew count on."""
         if stats["pid"] != self._pid:
             self._pid = stats["pid"]
-            kept = (RESTARTS, ())
-            self._shown = {kept: self._shown[kept]} if kept in self._shown else {}
+            self._shown = {key: shown for key, shown in self._shown.items() if key[0] == RESTARTS}
         for name, (key, description) in GAUGES.items():
             if key in stats:
                 self._set(name, description, float(stats[key]))
@@ -82,7 +81,8 @@ class Exposition:
         for name, labels, value in stats["samples"]:
             pairs = tuple((key, text) for key, text in labels)
             self._raise((name, pairs, value), _description(name))
-        self._raise((RESTARTS, (), float(num_restarts)), COUNTERS[RESTARTS])
+        for reason, count in restarts.items():
+            self._raise((RESTARTS, (("reason", reason),), float(count)), COUNTERS[RESTARTS])
 
     def _set(self, name: str, description: str, value: float) -> None:
         if self._shown.get((name, ())) != value:

@@ -4,11 +4,12 @@
 
 Comes in: frames of messages from any number of peers over a UNIX socket (ZeroMQ ROUTER). Goes
 out: frames of events, one a step and peer. The first line on stdout says whether it is ready or
-why it can't be. It ends when its stdin closes, so it never outlives the process that started it.
-Knows nothing of Triton.
+why it can't be; then an empty line comes twice a second, as long as steps end. It ends when its
+stdin closes, so it never outlives the process that started it. Knows nothing of Triton.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -44,7 +45,9 @@ from nanotriton.runners.ort import OrtRunner, slots_within
 from nanotriton.runners.trt import TrtRunner
 from nanotriton.tokenizer import load_tokenizer
 
-IDLE_POLL_MS = 1000
+IDLE_POLL_MS = 500
+BEAT_S = 0.5
+LEAST_STEP_TIMEOUT_MS = 2000  # a few beats
 MALFORMED = (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException)
 
 
@@ -55,6 +58,7 @@ class EngineServer:
         self._engine = engine
         self._meter = Meter()
         self._path = path
+        self._last_beat_s = 0.0
         self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a peer that is gone raises
         self._router.setsockopt(zmq.LINGER, 0)
@@ -70,13 +74,22 @@ class EngineServer:
 
     def run(self) -> None:
         """Step while there is work, sleep on the socket while there is none, until stdin ends."""
+        os.set_blocking(sys.stdout.fileno(), False)
         while self._receive(0 if self._engine.has_work else IDLE_POLL_MS):
+            self._beat()
             self._send(self._step())
 
     def close(self) -> None:
         """Take the socket away."""
         self._router.close()
         self._path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        """Tell the parent that the loop goes round; what it hasn't read yet says so as well."""
+        if (now := time.monotonic()) - self._last_beat_s >= BEAT_S:
+            self._last_beat_s = now
+            with contextlib.suppress(OSError):  # it is full, or the parent is gone
+                os.write(sys.stdout.fileno(), b"\n")
 
     def _step(self) -> list[Event]:
         started = time.monotonic()
@@ -155,7 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that `finally` runs
-        print(json.dumps({"ready": os.getpid()}), flush=True)
+        ready = {"ready": os.getpid(), "step_timeout_s": args.step_timeout_ms / 1000}
+        print(json.dumps(ready), flush=True)
         server.run()
     except Exception:  # the process boundary: the supervisor starts a new one
         traceback.print_exc()
@@ -167,9 +181,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_engine(args: argparse.Namespace) -> Engine:
     """Load the model that the arguments name; raises ArtifactError when it doesn't fit."""
-    for name in ("max_slots", "threads"):
-        if (value := getattr(args, name)) < 1:
-            raise ValueError(f"{name} is {value}, the least is 1")
+    leasts = {"max_slots": 1, "threads": 1, "step_timeout_ms": LEAST_STEP_TIMEOUT_MS}
+    for name, least in leasts.items():
+        if (value := getattr(args, name)) < least:
+            raise ValueError(f"{name} is {value}, the least is {least}")
     manifest = Manifest.load(args.folder)
     tokenizer = load_tokenizer(args.folder)
     if tokenizer.num_tokens != manifest.vocab_size:
@@ -234,6 +249,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-decode-rows",
         type=int,
         help="rows of the largest step that a version's second graph answers; default: as exported",
+    )
+    parser.add_argument(
+        "--step-timeout-ms",
+        type=int,
+        default=60_000,
+        help="a step that takes longer hangs: the engine is killed and started again; "
+        "default %(default)s",
     )
     return parser
 

@@ -122,20 +122,20 @@ def stats(pid: int, num_stopped: int, num_waiting: int = 0) -> dict[str, object]
 def test_counters_count_on_when_the_engine_was_started_anew() -> None:
     page = Page()
     exposition = Exposition(page.make_family, (("version", "3"),))
-    exposition.update(stats(pid=1, num_stopped=5, num_waiting=2), num_restarts=0)
-    exposition.update(stats(pid=1, num_stopped=7), num_restarts=0)
-    exposition.update(stats(pid=2, num_stopped=1), num_restarts=1)
+    exposition.update(stats(pid=1, num_stopped=5, num_waiting=2), {"died": 0})
+    exposition.update(stats(pid=1, num_stopped=7), {"died": 0})
+    exposition.update(stats(pid=2, num_stopped=1), {"died": 1})
 
     assert page.values["nanotriton_requests_total", ("3", "stop")] == 8
     assert page.values["nanotriton_requests_waiting", ("3",)] == 0
-    assert page.values["nanotriton_engine_restarts_total", ("3",)] == 1
+    assert page.values["nanotriton_engine_restarts_total", ("3", "died")] == 1
 
 
 def test_what_stands_still_costs_no_update() -> None:
     page = Page()
     exposition = Exposition(page.make_family, ())
-    exposition.update(stats(pid=1, num_stopped=5), num_restarts=0)
+    exposition.update(stats(pid=1, num_stopped=5), {"died": 0})
     before = page.num_updates
-    exposition.update(stats(pid=1, num_stopped=5), num_restarts=0)
+    exposition.update(stats(pid=1, num_stopped=5), {"died": 0})
 
     assert page.num_updates == before

@@ -34,7 +34,7 @@ def running_process(folder, socket):
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
         try:
-            assert json.loads(process.stdout.readline()) == {"ready": process.pid}
+            assert json.loads(process.stdout.readline())["ready"] == process.pid
             yield process
         finally:
             process.kill()
@@ -117,6 +117,12 @@ def test_switches_reach_the_engine(start_service, words, reused, drafted):
         inbox.wait()
     stats = client.stats()
     assert (stats["prefix_hit_tokens"] > 0, stats["num_drafted"] > 0) == (reused, drafted)
+
+
+def test_step_timeout_shorter_than_its_signs_of_life_is_refused(engine_folder):
+    words = [str(engine_folder), "--socket", "unused", "--step-timeout-ms", "100"]
+    with pytest.raises(ValueError, match="step_timeout_ms is 100, the least is 2000"):
+        build_engine(build_parser().parse_args(words))
 
 
 @pytest.mark.usefixtures("_interrupts")

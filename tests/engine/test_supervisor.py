@@ -5,9 +5,10 @@ import signal
 import time
 
 import pytest
-from driving import engine_service, processes_with
+from driving import Inbox, engine_service, processes_with
 from running import wait_until
 
+from nanotriton.engine.request import Settings
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.errors import ServerError, Unavailable
 
@@ -48,6 +49,36 @@ def test_engine_that_dies_again_is_started_again(start_service):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda seen=num_deaths: len(service.log) == seen, 5)
         wait_until(lambda old=pid, asked=client: pid_of(asked) not in (None, old), 20)
+
+
+def test_stopped_engine_is_killed_and_its_clients_told(start_service):
+    """SIGSTOP looks from outside like a step that never ends."""
+    service = start_service("--step-timeout-ms", "2000")
+    client, inbox = service.client(), Inbox()
+    client.submit([5, 6, 7], Settings(max_tokens=400, ignore_eos=True), inbox)
+    inbox.wait_started()
+    pid = client.stats()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    assert isinstance(inbox.wait(10).error, Unavailable)
+    wait_until(lambda: pid_of(client) not in (None, pid), 20)
+    assert service.supervisor.restarts == {"wedged": 1, "died": 0}
+    assert service.log == [
+        "the engine process ended no step in 2 s and was killed; starting it again"
+    ]
+
+
+def test_engine_that_idles_is_not_taken_for_a_hang(start_service):
+    service = start_service("--step-timeout-ms", "2000")
+    time.sleep(3)
+    assert service.log == []
+
+
+def test_stop_ends_an_engine_that_hangs(start_service):
+    service = start_service()
+    (pid,) = processes_with(str(service.path))
+    os.kill(pid, signal.SIGSTOP)
+    service.supervisor.stop()
+    assert not processes_with(str(service.path))
 
 
 def test_stop_can_be_called_twice(start_service):

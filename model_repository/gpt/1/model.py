@@ -41,7 +41,7 @@ METRICS_PERIOD_S = 1.0
 PARAMETERS = (
     *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads"),
     *("prefix_cache", "speculation", "isolate_users"),
-    *("deterministic", "max_decode_rows"),
+    *("deterministic", "max_decode_rows", "step_timeout_ms"),
 )
 
 
@@ -83,7 +83,7 @@ class TritonPythonModel:
         """Once a second: what the engine counted, on Triton's metrics page."""
         while not self._stopping.wait(METRICS_PERIOD_S):
             try:
-                self._exposition.update(self._client.stats(), self._supervisor.num_restarts)
+                self._exposition.update(self._client.stats(), self._supervisor.restarts)
             except NanotritonError:
                 continue  # the engine is starting again; the page keeps what it showed
 

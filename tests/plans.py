@@ -1,10 +1,13 @@
-"""Plans for tests: a checkpoint's dialect graph as the stand-in's TensorRT would have built it."""
+"""TensorRT for tests: this machine's own, or the stand-in for it; and plans of a tiny model."""
 
 import dataclasses
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-from tensorrt.plan_bytes import PlanBytes
 
 from export.artifact import write_artifact
 from export.checkpoint import Checkpoint
@@ -13,20 +16,39 @@ from export.model_file import write_model
 from nanotriton.contract import GRAPH_FILE, PLAN_FILE, Manifest, PlanTarget
 
 TARGET = PlanTarget("10.15.1.29", "80", prefill_chunk=16, max_batch=4)
+STAND_IN = Path(__file__).parent / "runners" / "stand_in"
+STAND_IN_MODULES = ("tensorrt", "cuda", "gpu_memory")
+HAS_TENSORRT = importlib.util.find_spec("tensorrt") is not None
 
 
-def write_plan_version(checkpoint: Checkpoint, folder: Path, half: bool) -> None:
+@contextmanager
+def stand_in() -> Iterator[None]:
+    """`tensorrt` and `cuda` are the stand-in for a while, with nothing in its memory yet."""
+    sys.path.insert(0, str(STAND_IN))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(STAND_IN))
+        for name in list(sys.modules):
+            if name.split(".", 1)[0] in STAND_IN_MODULES:
+                del sys.modules[name]
+
+
+def write_plan_version(checkpoint: Checkpoint, folder: Path, precision: str) -> None:
     """An exported version of the runner trt, as `python -m export plan` lays it out."""
+    from tensorrt.plan_bytes import PlanBytes  # noqa: PLC0415 (only under `stand_in`)
+
+    is_half = precision == "fp16"
     write_artifact(checkpoint, folder, "pytest")
-    write_model(build_dialect(checkpoint, half=half, kv="static"), folder)
+    write_model(build_dialect(checkpoint, half=is_half, kv="static"), folder)
     model = onnx.load_model(folder / GRAPH_FILE)  # its weights with it
     plan = PlanBytes(profiles_of(model, TARGET), model.SerializeToString())
     (folder / PLAN_FILE).write_bytes(plan.pack())
     dataclasses.replace(
         Manifest.load(folder),
-        precision="fp16" if half else "fp32",
+        precision=precision,
         runner="trt",
-        kv_dtype="float16" if half else "float32",
+        kv_dtype="float16" if is_half else "float32",
         plan=TARGET,
     ).save(folder)
 
