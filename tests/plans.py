@@ -15,7 +15,6 @@ from export.dialect import build_dialect
 from export.model_file import write_model
 from nanotriton.contract import GRAPH_FILE, PLAN_FILE, Manifest, PlanTarget
 
-TARGET = PlanTarget("10.15.1.29", "80", prefill_chunk=16, max_batch=4)
 STAND_IN = Path(__file__).parent / "runners" / "stand_in"
 STAND_IN_MODULES = ("tensorrt", "cuda", "gpu_memory")
 HAS_TENSORRT = importlib.util.find_spec("tensorrt") is not None
@@ -34,22 +33,25 @@ def stand_in() -> Iterator[None]:
                 del sys.modules[name]
 
 
-def write_plan_version(checkpoint: Checkpoint, folder: Path, precision: str) -> None:
+def write_plan_version(
+    checkpoint: Checkpoint, folder: Path, precision: str, max_batch: int = 4
+) -> None:
     """An exported version of the runner trt, as `python -m export plan` lays it out."""
     from tensorrt.plan_bytes import PlanBytes  # noqa: PLC0415 (only under `stand_in`)
 
+    target = PlanTarget("10.15.1.29", "80", prefill_chunk=16, max_batch=max_batch)
     is_half = precision == "fp16"
     write_artifact(checkpoint, folder, "pytest")
     write_model(build_dialect(checkpoint, half=is_half, kv="static"), folder)
     model = onnx.load_model(folder / GRAPH_FILE)  # its weights with it
-    plan = PlanBytes(profiles_of(model, TARGET), model.SerializeToString())
+    plan = PlanBytes(profiles_of(model, target), model.SerializeToString())
     (folder / PLAN_FILE).write_bytes(plan.pack())
     dataclasses.replace(
         Manifest.load(folder),
         precision=precision,
         runner="trt",
         kv_dtype="float16" if is_half else "float32",
-        plan=TARGET,
+        plan=target,
     ).save(folder)
 
 
