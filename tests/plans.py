@@ -1,6 +1,7 @@
 """TensorRT for tests: this machine's own, or the stand-in for it; and plans of a tiny model."""
 
 import dataclasses
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -37,14 +38,13 @@ def write_plan_version(
     checkpoint: Checkpoint, folder: Path, precision: str, max_batch: int = 4
 ) -> None:
     """An exported version of the runner trt, as `python -m export plan` lays it out."""
-    from tensorrt.plan_bytes import PlanBytes  # noqa: PLC0415 (only under `stand_in`)
-
     target = PlanTarget("10.15.1.29", "80", prefill_chunk=16, max_batch=max_batch)
     is_half = precision == "fp16"
     write_artifact(checkpoint, folder, "pytest")
     write_model(build_dialect(checkpoint, half=is_half, kv="static"), folder)
     model = onnx.load_model(folder / GRAPH_FILE)  # its weights with it
-    plan = PlanBytes(profiles_of(model, target), model.SerializeToString())
+    trt = importlib.import_module("tensorrt")
+    plan = trt.PlanBytes(profiles_of(model, target), model.SerializeToString())
     (folder / PLAN_FILE).write_bytes(plan.pack())
     dataclasses.replace(
         Manifest.load(folder),

@@ -1,9 +1,11 @@
 """Every runner there is, opened over something tiny: what the conformance suite runs."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from plans import HAS_TENSORRT, stand_in
@@ -67,6 +69,18 @@ def gpu() -> Iterator[None]:
     """The GPU of this machine, or a stand-in that is fresh in every test."""
     with nullcontext() if HAS_TENSORRT else stand_in():
         yield
+
+
+@pytest.fixture
+def cuda(gpu: None) -> ModuleType:  # noqa: ARG001 (it must be there first)
+    """CUDA's runtime as the test has it."""
+    return importlib.import_module("cuda.bindings.runtime")
+
+
+@pytest.fixture
+def trt(gpu: None) -> ModuleType:  # noqa: ARG001
+    """TensorRT as the test has it."""
+    return importlib.import_module("tensorrt")
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def share_of_equals(runner, tokenizer, num_mixes) -> float:
 # when a prompt is cut into other chunks: measured in 200 mixes were 803 of 803 texts.
 @pytest.mark.parametrize(
     ("kind", "num_mixes", "least"),
-    [("ort-fp32", 200, 1.0), ("ort-int8", 50, 0.98)],
+    [("ort-fp32", 200, 1.0), ("ort-int8", 50, 0.98), ("trt-fp32", 20, 1.0), ("trt-fp16", 20, 0.95)],
     indirect=["kind"],
 )
 def test_request_in_a_mix_brings_what_it_brings_alone(

@@ -40,7 +40,7 @@ def cache_model():
 
 
 @pytest.fixture
-def device():
+def device(gpu):  # noqa: ARG001 (it must be there first)
     return Device()
 
 
@@ -51,18 +51,16 @@ def said():
 
 
 @pytest.fixture
-def context(device, said):
+def context(trt, said):
     """An execution context of `cache_model`, whose batch is 1 to 3."""
-    import tensorrt as trt
-    from tensorrt.plan_bytes import PlanBytes
 
     class Log(trt.ILogger):
-        def log(self, severity, msg):
+        def log(self, _severity, msg):
             said.append(msg)
 
     largest = {"cache": [3, 8, 4], "new": [3, 1, 4], "at": [3]}
     profile = {name: [least, largest[name], largest[name]] for name, least in LEAST.items()}
-    plan = PlanBytes([profile], cache_model()).pack()
+    plan = trt.PlanBytes([profile], cache_model()).pack()
     return trt.Runtime(Log()).deserialize_cuda_engine(plan).create_execution_context()
 
 
@@ -120,7 +118,8 @@ def test_shape_outside_the_profile_is_refused(context, said, name, shape):
     assert said
 
 
-def test_run_without_all_shapes_or_addresses_is_refused(context, bound, said, device):
+@pytest.mark.usefixtures("bound")
+def test_run_without_all_shapes_or_addresses_is_refused(context, said, device):
     assert context.set_optimization_profile_async(0, device.stream)  # forgets the shapes
     assert not context.execute_async_v3(device.stream)
     assert "shapes of ['cache', 'new', 'at'] have not been set" in said[-1]
@@ -131,7 +130,8 @@ def test_run_without_all_shapes_or_addresses_is_refused(context, bound, said, de
     assert "Address is not set for tensors ['sum']" in said[-1]
 
 
-def test_past_and_present_at_two_addresses_are_refused(context, bound, said, device):
+@pytest.mark.usefixtures("bound")
+def test_past_and_present_at_two_addresses_are_refused(context, said, device):
     context.set_tensor_address("all", device.allocate(256))
     assert not context.execute_async_v3(device.stream)
     assert "must share one address" in said[-1]
@@ -143,12 +143,14 @@ def test_crooked_or_unknown_address_is_refused(context, bound, said):
     assert not context.set_tensor_address("total", bound["sum"])
 
 
-def test_default_stream_is_refused(context, bound):
+@pytest.mark.usefixtures("bound")
+def test_default_stream_is_refused(context):
     assert not context.execute_async_v3(0)
 
 
+@pytest.mark.usefixtures("bound")
 @pytest.mark.parametrize("name", ["cache", "sum"])
-def test_memory_that_is_too_small_breaks_the_device(context, bound, device, name):
+def test_memory_that_is_too_small_breaks_the_device(context, device, name):
     small = device.allocate(16)
     for tensor in [name, *({"cache": ["all"]}.get(name, []))]:
         context.set_tensor_address(tensor, small)
@@ -177,10 +179,8 @@ def test_copy_of_memory_that_is_not_pinned_breaks_the_device(device):
         device.synchronize()
 
 
-def test_fresh_memory_holds_nan_until_it_is_written(device):
-    from cuda.bindings import runtime
-
-    _, address = runtime.cudaMalloc(16)
+def test_fresh_memory_holds_nan_until_it_is_written(device, cuda):
+    _, address = cuda.cudaMalloc(16)
     found = read(device, address, (4,))
     device.synchronize()
     assert np.isnan(found).all()
@@ -214,7 +214,8 @@ def test_recording_does_nothing_by_itself(context, bound, device):
     assert found[0, 0] == 3
 
 
-def test_recording_of_shapes_that_never_ran_fails(context, bound, device, said):
+@pytest.mark.usefixtures("bound")
+def test_recording_of_shapes_that_never_ran_fails(context, device, said):
     with pytest.raises(RunnerError, match="cudaErrorStreamCaptureInvalidated"):
         device.capture(lambda: context.execute_async_v3(device.stream))
     assert "can't be captured" in said[-1]
@@ -228,13 +229,11 @@ def test_recording_something_forbidden_fails(device, forbidden):
     device.synchronize()  # and the stream works again
 
 
-def test_memory_is_given_back_once(device):
-    from cuda.bindings import runtime
-
-    (_, address), success = runtime.cudaMalloc(16), runtime.cudaError_t.cudaSuccess
-    assert runtime.cudaFreeHost(address) != (success,)
-    assert runtime.cudaFree(address) == (success,)
-    assert runtime.cudaFree(address) != (success,)
+def test_memory_is_given_back_once(cuda):
+    (_, address), success = cuda.cudaMalloc(16), cuda.cudaError_t.cudaSuccess
+    assert cuda.cudaFreeHost(address) != (success,)
+    assert cuda.cudaFree(address) == (success,)
+    assert cuda.cudaFree(address) != (success,)
 
 
 def test_model_of_these_tests_is_a_sound_one():

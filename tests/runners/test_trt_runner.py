@@ -139,24 +139,20 @@ def test_more_slots_than_the_plan_was_built_for_are_not_opened(open_plan):
 
 
 @only_stand_in
-def test_closed_runner_leaves_no_memory_behind(artifact_of, ids):
-    from gpu_memory import GPU
-
+def test_closed_runner_leaves_no_memory_behind(artifact_of, cuda, ids):
     runner = TrtRunner(artifact_of("trt-fp16"), 4)
     prefill(runner, 0, ids)
-    assert GPU.allocations
+    assert cuda.GPU.allocations
     runner.close()
-    assert not GPU.allocations
+    assert not cuda.GPU.allocations
 
 
 @only_stand_in
-def test_step_that_fails_on_the_gpu_says_so_in_one_line(artifact_of, ids):
-    from cuda.bindings import runtime
-
+def test_step_that_fails_on_the_gpu_says_so_in_one_line(artifact_of, cuda, ids):
     runner = TrtRunner(artifact_of("trt-fp16"), 4)
-    runtime.cudaFree(runner._memory.address(0, 0, 0))
+    cuda.cudaFree(runner._memory.address(0, 0, 0))
     for _ in range(2):  # a GPU that failed stays so, until the process ends
-        with pytest.raises(RunnerError, match="CUDA failed in .*cudaErrorIllegalAddress"):
+        with pytest.raises(RunnerError, match=r"CUDA failed in .*cudaErrorIllegalAddress"):
             prefill(runner, 0, ids[:5])
 
 

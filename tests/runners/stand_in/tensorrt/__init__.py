@@ -7,6 +7,7 @@ place at two addresses, plans of another version, flavour or architecture. It is
 it computes says nothing of a GPU's speed or rounding.
 """
 
+from tensorrt.plan_bytes import PlanBytes
 from tensorrt.runtime import ICudaEngine, IExecutionContext, Runtime
 from tensorrt.values import DataType, ILogger, Logger, TensorIOMode, __version__, nptype
 
@@ -18,6 +19,7 @@ __all__ = [
     "IExecutionContext",
     "ILogger",
     "Logger",
+    "PlanBytes",
     "Runtime",
     "TensorIOMode",
     "__version__",
