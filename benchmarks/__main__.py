@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.latency import measure_latency
+from benchmarks.plan_steps import PlanStepTimes, measure_plan_steps
 from benchmarks.random_model import write_random_version
 from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
 from benchmarks.steps import measure_steps
 from benchmarks.typing_users import library_files
-from nanotriton.contract import newest_version
+from nanotriton.contract import Manifest, newest_version
 from nanotriton.engine.request import Settings
 from nanotriton.errors import NanotritonError
 
@@ -98,13 +99,15 @@ def soak(args: argparse.Namespace) -> int:
 
 
 def steps(args: argparse.Namespace) -> int:
-    """Print one row a kind of step; 1 when the version has no second graph."""
+    """Print one row a kind of step; 1 when the version has neither a second graph nor a plan."""
     with tempfile.TemporaryDirectory(prefix="nanotriton-steps-") as temporary:
         try:
             if args.random:
                 folder = write_random_version(Path(temporary))
             else:
                 folder = newest_version(args.model_repository)
+            if Manifest.load(folder).runner == "trt":
+                return print_plan_steps(measure_plan_steps(folder, args.rounds), args)
             rows = measure_steps(folder, args.rounds, args.threads)
         except (NanotritonError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
@@ -118,6 +121,22 @@ def steps(args: argparse.Namespace) -> int:
         print(
             f"{row.kind:<10}{row.num_tokens:>8}{row.main_ms:>10.2f}{row.decode_ms:>12.2f}"
             f"{row.ratio:>14.2f}"
+        )
+    return 0
+
+
+def print_plan_steps(times: PlanStepTimes, args: argparse.Namespace) -> int:
+    """Print one row a kind of step of a TensorRT plan."""
+    if args.json:
+        print(json.dumps({"machine": machine(), **dataclasses.asdict(times)}))
+        return 0
+    print(f"medians of {args.rounds} rounds in turn, {times.gpu}, {machine()}")
+    titles = ("tokens", "recorded ms", "launched ms", "ratio", "tokens/s")
+    print(f"{'':<10}" + "".join(f"{title:>13}" for title in titles))
+    for row in times.rows:
+        print(
+            f"{row.kind:<10}{row.num_tokens:>13}{row.recorded_ms:>13.3f}{row.launched_ms:>13.3f}"
+            f"{row.ratio:>13.2f}{row.tokens_per_s:>13.0f}"
         )
     return 0
 
@@ -191,7 +210,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--model-repository",
         type=Path,
         default=Path("model_repository"),
-        help="its newest version, exported with --precision auto",
+        help="its newest version, exported with --precision auto, or a TensorRT plan",
     )
     add.add_argument(
         "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"

@@ -46,7 +46,9 @@ class Device:
             raise RunnerError(
                 "CUDA shows no GPU: the runner trt needs one, the runner ort does not"
             )
-        self.compute_capability = f"{self._attribute('Major')}{self._attribute('Minor')}"
+        properties = self._call("cudaGetDeviceProperties", 0)
+        self.name = properties.name.decode().rstrip("\0")
+        self.compute_capability = f"{properties.major}{properties.minor}"
         self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
         self._kinds = self._cuda.cudaMemcpyKind
         self._allocations: list[tuple[str, int]] = []
@@ -127,11 +129,6 @@ class Device:
         while self._allocations:
             self._call(*self._allocations.pop())
         self._call("cudaStreamDestroy", self._stream)
-
-    def _attribute(self, which: str) -> int:
-        attributes = self._cuda.cudaDeviceAttr
-        attribute = getattr(attributes, f"cudaDevAttrComputeCapability{which}")
-        return int(self._call("cudaDeviceGetAttribute", attribute, 0))
 
     def _copy(self, target: int, source: int, num_bytes: int, kind: object) -> None:
         self._call("cudaMemcpyAsync", target, source, num_bytes, kind, self._stream)

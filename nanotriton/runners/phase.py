@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanotriton import contract
-from nanotriton.runners.base import Batch, Candidates
+from nanotriton.runners.base import Candidates
 from nanotriton.runners.cuda import CapturedWork, Device
 from nanotriton.runners.kv_memory import KVMemory
 from nanotriton.runners.mirror import Entry, Mirror
@@ -31,6 +31,19 @@ class Step:
     num_sequences: int
     num_tokens: int
     num_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """T tokens for each of B slots from `first_slot` on, behind those that they hold.
+
+    input_ids     (B, T) int64
+    past_lengths  (B,) int32
+    """
+
+    first_slot: int
+    input_ids: NDArray[np.int64]
+    past_lengths: NDArray[np.int32]
 
 
 class Phase:
@@ -74,11 +87,11 @@ class Phase:
         for name, address in places.items():
             self._context.set_address(name, address)
 
-    def start(self, batch: Batch) -> None:
+    def start(self, tokens: Tokens, rows: NDArray[np.int64], full_logits: bool) -> None:
         """Put a step on the stream; its candidates are there once the device is synchronized."""
-        num_sequences, num_tokens = batch.input_ids.shape
-        step = Step(batch.first_slot, num_sequences, num_tokens, len(batch.rows))
-        self._fill(batch)
+        num_sequences, num_tokens = tokens.input_ids.shape
+        step = Step(tokens.first_slot, num_sequences, num_tokens, len(rows))
+        self._fill(tokens, rows)
         if captured := self._captured.get(step):
             self._captured.move_to_end(step)
             self._device.replay(captured)
@@ -87,8 +100,8 @@ class Phase:
             self._enqueue()
             if self._captures:
                 self._capture(step)
-        if batch.full_logits:
-            self._device.to_host(self._full_view()[: len(batch.rows)], self._logits)
+        if full_logits:
+            self._device.to_host(self._full_view()[: len(rows)], self._logits)
 
     def candidates(self, rows: NDArray[np.int64], full_logits: bool) -> Candidates:
         """Some rows of what the step just done brought, in the order of its own `rows`."""
@@ -96,15 +109,15 @@ class Phase:
         full = self._full_view()[rows] if full_logits else None
         return Candidates(top[rows], tokens[rows], lse[rows], full)
 
-    def _fill(self, batch: Batch) -> None:
-        host, size = self._inputs.host, batch.input_ids.size
-        positions = batch.past_lengths[:, None] + np.arange(batch.input_ids.shape[1])  # (B, T)
-        host[contract.GRAPH_INPUT_IDS][:size] = batch.input_ids.ravel()
+    def _fill(self, tokens: Tokens, rows: NDArray[np.int64]) -> None:
+        host, size = self._inputs.host, tokens.input_ids.size
+        positions = tokens.past_lengths[:, None] + np.arange(tokens.input_ids.shape[1])  # (B, T)
+        host[contract.GRAPH_INPUT_IDS][:size] = tokens.input_ids.ravel()
         # A dead row of a full slot has no position of its own left; nobody reads what it computes.
         last = self._memory.layout.context - 1
         host[contract.GRAPH_POSITION_IDS][:size] = np.minimum(positions, last).ravel()
-        host[contract.GRAPH_WRITE_INDICES][: len(positions)] = batch.past_lengths
-        host[contract.GRAPH_ROWS][: len(batch.rows)] = batch.rows
+        host[contract.GRAPH_WRITE_INDICES][: len(positions)] = tokens.past_lengths
+        host[contract.GRAPH_ROWS][: len(rows)] = rows
 
     def _bind(self, step: Step) -> None:
         tokens = (step.num_sequences, step.num_tokens)

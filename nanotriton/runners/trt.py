@@ -5,7 +5,6 @@ device; a decode step is one launch of a recorded CUDA graph, a prompt chunk an 
 Knows nothing of requests, text or sampling; that the files are the manifest's is doctor's to check.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,25 @@ from nanotriton.errors import RunnerError
 from nanotriton.runners.base import Batch, Candidates, fit_slots
 from nanotriton.runners.cuda import Device
 from nanotriton.runners.kv_memory import KVLayout, KVMemory
-from nanotriton.runners.phase import Phase
+from nanotriton.runners.phase import Phase, Tokens
 from nanotriton.runners.plan import DECODE, PREFILL, Plan
 
 
 class TrtRunner:
     """Runs one exported plan with `max_slots` KV slots, or fewer.
 
-    No more than the plan was built for, nor than fit into `cache_bytes`, if that is given. Raises
+    No more than the plan was built for, nor than fit into `cache_bytes`, if that is given. Without
+    `records_decode` every step is launched kernel by kernel, as only a benchmark wants it. Raises
     ManifestError or RunnerError when the folder holds no plan that this machine can run.
     """
 
-    def __init__(self, folder: Path, max_slots: int, cache_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_slots: int,
+        cache_bytes: int | None = None,
+        records_decode: bool = True,
+    ) -> None:
         assert max_slots > 0, max_slots
         manifest = Manifest.load(folder)
         if manifest.runner != "trt" or manifest.plan is None:
@@ -37,6 +43,7 @@ class TrtRunner:
                 "serve it with its own runner, or build a plan with `python -m export plan`"
             )
         self._device = Device()
+        self.gpu = self._device.name
         plan = Plan(folder / contract.PLAN_FILE, manifest.plan, self._device)
         layout = _layout(plan, manifest)
         max_batch = plan.limits(contract.GRAPH_INPUT_IDS, DECODE)[0]
@@ -48,8 +55,8 @@ class TrtRunner:
         self.num_candidates = manifest.num_candidates
         self._memory = KVMemory(self._device, layout, self.num_slots)
         self.cache_bytes = self._memory.num_bytes
-        self._prefill = Phase(self._device, plan, PREFILL, self._memory, captures=False)
-        self._decode = Phase(self._device, plan, DECODE, self._memory, captures=True)
+        self._prefill = Phase(self._device, plan, PREFILL, self._memory, False)
+        self._decode = Phase(self._device, plan, DECODE, self._memory, records_decode)
         self._device.synchronize()
 
     def run(self, batch: Batch) -> Candidates:
@@ -70,8 +77,8 @@ class TrtRunner:
 
     def _run_decode(self, batch: Batch) -> Candidates:
         """All rows reach the head, so that a recorded step doesn't depend on which are dead."""
-        every = np.arange(len(batch.input_ids))
-        self._decode.start(replace(batch, rows=every))
+        tokens = Tokens(batch.first_slot, batch.input_ids, batch.past_lengths)
+        self._decode.start(tokens, np.arange(len(batch.input_ids)), batch.full_logits)
         self._device.synchronize()
         return self._decode.candidates(batch.rows, batch.full_logits)
 
@@ -80,14 +87,11 @@ class TrtRunner:
         most = self._prefill.max_tokens
         order, found = [], []
         for start in range(0, batch.input_ids.shape[1], most):
+            ids = batch.input_ids[:, start : start + most]
             wanted = np.flatnonzero(batch.rows // most == start // most)
-            piece = replace(
-                batch,
-                input_ids=batch.input_ids[:, start : start + most],
-                past_lengths=batch.past_lengths + np.int32(start),
-                rows=batch.rows[wanted] - start if len(wanted) else np.zeros(1, np.int64),
-            )
-            self._prefill.start(piece)
+            rows = batch.rows[wanted] - start if len(wanted) else np.zeros(1, np.int64)
+            tokens = Tokens(batch.first_slot, ids, batch.past_lengths + np.int32(start))
+            self._prefill.start(tokens, rows, batch.full_logits)
             self._device.synchronize()
             order.append(wanted)
             found.append(self._prefill.candidates(np.arange(len(wanted)), batch.full_logits))

@@ -6,6 +6,7 @@ want pinned memory.
 """
 
 from enum import IntEnum
+from types import SimpleNamespace
 
 from gpu_memory import GPU, Stream
 
@@ -40,18 +41,11 @@ class cudaStreamCaptureMode(IntEnum):
     cudaStreamCaptureModeThreadLocal = 1
 
 
-class cudaDeviceAttr(IntEnum):
-    """Properties of the device."""
-
-    cudaDevAttrComputeCapabilityMajor = 75
-    cudaDevAttrComputeCapabilityMinor = 76
-
-
 OK = cudaError_t.cudaSuccess
 INVALID = cudaError_t.cudaErrorInvalidValue
 NO_HANDLE = cudaError_t.cudaErrorInvalidResourceHandle
 MEMORY_BYTES = 1 << 32
-COMPUTE_CAPABILITY = {75: 8, 76: 0}
+PROPERTIES = SimpleNamespace(name=b"no GPU: a stand-in on the CPU", major=8, minor=0)
 ENDS = {  # target and source of a copy
     cudaMemcpyKind.cudaMemcpyHostToDevice: ("device", "pinned"),
     cudaMemcpyKind.cudaMemcpyDeviceToHost: ("pinned", "device"),
@@ -79,9 +73,9 @@ def cudaGetDeviceCount():
     return OK, 1
 
 
-def cudaDeviceGetAttribute(attr, device):
-    """Compute capability 8.0."""
-    return (OK, COMPUTE_CAPABILITY[int(attr)]) if device == 0 else (INVALID, None)
+def cudaGetDeviceProperties(device):
+    """What it calls itself."""
+    return (OK, PROPERTIES) if device == 0 else (INVALID, None)
 
 
 def cudaMalloc(size):
