@@ -4,6 +4,8 @@
 RunnerError with TensorRT's own words. Knows nothing of KV slots or of steps.
 """
 
+import functools
+from collections import deque
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,9 +27,8 @@ class Plan:
         servable_header(path)  # a wrong file is told before what else may be missing
         self._trt = import_gpu_library("tensorrt", "tensorrt")
         check_plan(path, target, self._trt.__version__, device.compute_capability)
-        self._errors: list[str] = []
-        self._logger = _error_log(self._trt, self._errors)
-        self._runtime = self._trt.Runtime(self._logger)
+        self._log = _error_log(self._trt)
+        self._runtime = self._trt.Runtime(self._log)
         self._device = device
         self.engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self.engine is None:
@@ -62,7 +63,7 @@ class Plan:
 
     def failure(self, words: str) -> RunnerError:
         """What TensorRT said last, behind `words`."""
-        said = self._errors[-1] if self._errors else "it said nothing more"
+        said = self._log.errors[-1] if self._log.errors else "it said nothing more"
         return RunnerError(f"{words}: {said}")
 
 
@@ -89,16 +90,18 @@ class Context:
             raise self._plan.failure("TensorRT refused a step")
 
 
-def _error_log(trt: ModuleType, errors: list[str]) -> Any:
-    """A logger of TensorRT that keeps what went wrong."""
+@functools.cache
+def _error_log(trt: ModuleType) -> Any:
+    """The one logger of this process, as TensorRT wants it; it keeps what went wrong last."""
     severe = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
     class ErrorLog(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
+            self.errors: deque[str] = deque(maxlen=1)
 
         def log(self, severity: Any, message: str) -> None:
             if severity in severe:
-                errors[:] = [*errors[-9:], message.strip().split("\n", 1)[0][:300]]
+                self.errors.append(message.strip().split("\n", 1)[0][:300])
 
     return ErrorLog()

@@ -14,7 +14,10 @@ import pytest
 from plans import HAS_TENSORRT
 
 pytestmark = pytest.mark.skipif(HAS_TENSORRT, reason="this machine has TensorRT itself")
-CLASSES = ("Runtime", "ICudaEngine", "IExecutionContext", "ILogger")
+CLASSES = (
+    *("Runtime", "ICudaEngine", "IExecutionContext", "ILogger"),
+    *("Builder", "INetworkDefinition", "OnnxParser", "IBuilderConfig", "IOptimizationProfile"),
+)
 # Documentation of the attributes of a module and of its classes, by dotted name.
 TELL = """
 import importlib, json, sys

@@ -7,6 +7,16 @@ place at two addresses, plans of another version, flavour or architecture. It is
 it computes says nothing of a GPU's speed or rounding.
 """
 
+from tensorrt.builder import (
+    Builder,
+    IBuilderConfig,
+    INetworkDefinition,
+    IOptimizationProfile,
+    IProgressMonitor,
+    MemoryPoolType,
+    NetworkDefinitionCreationFlag,
+    OnnxParser,
+)
 from tensorrt.plan_bytes import PlanBytes
 from tensorrt.runtime import ICudaEngine, IExecutionContext, Runtime
 from tensorrt.values import DataType, ILogger, Logger, TensorIOMode, __version__, nptype
@@ -14,11 +24,19 @@ from tensorrt.values import DataType, ILogger, Logger, TensorIOMode, __version__
 float16, float32, int64 = DataType.HALF, DataType.FLOAT, DataType.INT64
 
 __all__ = [
+    "Builder",
     "DataType",
+    "IBuilderConfig",
     "ICudaEngine",
     "IExecutionContext",
     "ILogger",
+    "INetworkDefinition",
+    "IOptimizationProfile",
+    "IProgressMonitor",
     "Logger",
+    "MemoryPoolType",
+    "NetworkDefinitionCreationFlag",
+    "OnnxParser",
     "PlanBytes",
     "Runtime",
     "TensorIOMode",
