@@ -4,6 +4,7 @@ It owns the profile's execution context and its inputs and outputs, and knows wh
 lie. Knows nothing of which step comes next.
 """
 
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanotriton import contract
+from nanotriton.errors import RunnerError
 from nanotriton.runners.base import Candidates
 from nanotriton.runners.cuda import CapturedWork, Device
 from nanotriton.runners.kv_memory import KVMemory
@@ -141,8 +143,16 @@ class Phase:
         self._outputs.pull()
 
     def _capture(self, step: Step) -> None:
-        """Record the step that was just enqueued, which TensorRT wants to have seen once."""
-        self._captured[step] = self._device.capture(self._enqueue)
+        """Record the step that was just enqueued, which TensorRT wants to have seen once.
+
+        Not every plan can be recorded: one that can't is launched kernel by kernel.
+        """
+        try:
+            self._captured[step] = self._device.capture(self._enqueue)
+        except RunnerError as error:
+            self._captures = False
+            print(f"runner trt: steps can't be recorded ({error}): slower", file=sys.stderr)
+            return
         if len(self._captured) > MAX_CAPTURED:
             _, oldest = self._captured.popitem(last=False)
             self._device.synchronize()

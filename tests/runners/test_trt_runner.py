@@ -123,6 +123,27 @@ def test_recordings_are_bounded_and_still_right(checkpoint, tmp_path, ids):
     runner.close()
 
 
+@only_stand_in
+def test_plan_that_cannot_be_recorded_is_launched_kernel_by_kernel(
+    open_plan, cuda, ids, monkeypatch, capsys
+):
+    refusal = cuda.cudaError_t.cudaErrorStreamCaptureUnsupported
+    monkeypatch.setattr(cuda, "cudaStreamEndCapture", lambda stream: end(cuda, stream, refusal))
+    runner = open_plan()
+    expected = prefill(runner, 0, ids[:8])
+    prefill(runner, 1, ids[:5])
+    for length in (5, 6, 7):
+        found = decode(runner, 1, [ids[length]], [length], [0])
+        np.testing.assert_allclose(found, expected[[length]], atol=1e-5)
+    assert capsys.readouterr().err.count("steps can't be recorded") == 1
+
+
+def end(cuda, stream, refusal):
+    """End a recording and refuse it."""
+    cuda.GPU.streams[int(stream)].captured = None
+    return refusal, None
+
+
 def test_half_the_precision_takes_half_the_memory(open_plan):
     assert open_plan("fp32").cache_bytes == 2 * open_plan("fp16").cache_bytes
 
