@@ -17,8 +17,10 @@ from export.comparison import TOLERANCES, Tolerance, check_alternation
 from export.parity import Progress, measure_parity
 from nanotriton.contract import GRAPH_FILE, Manifest
 from nanotriton.errors import ParityError
+from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.trt import TrtRunner
 
 NUM_SLOTS = 4
 
@@ -78,5 +80,9 @@ class Gate:
     def _tolerance(self, precision: str) -> Tolerance:
         return dataclasses.replace(TOLERANCES[precision], **self.limits)
 
-    def _open(self, work: Path, use: GraphUse, num_slots: int) -> OrtRunner:
+    def _open(self, work: Path, use: GraphUse, num_slots: int) -> Runner:
+        if Manifest.load(work).runner == "trt":
+            runner = TrtRunner(work, num_slots)
+            self.progress(f"parity: of its plan, on {runner.gpu}")
+            return runner
         return OrtRunner(work, num_slots, self.num_threads, use)
