@@ -7,7 +7,9 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 REPOSITORY = model_repository
 DEMO = $(wildcard demo/*)
 
-.PHONY: run test lint clean
+CHECKPOINT = demo
+
+.PHONY: run test lint gpu clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -19,6 +21,13 @@ lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+gpu: $(VENV)/.gpu  ## on a machine with an NVIDIA GPU: a plan of CHECKPOINT, its parity and speed
+	$(BIN)/python -m export plan $(CHECKPOINT) --out build/gpu/work
+	$(BIN)/python -m export parity build/gpu/work $(CHECKPOINT)
+	$(BIN)/python -m export repository build/gpu/work --repository build/gpu/repository
+	$(BIN)/python -m pytest tests/runners
+	$(BIN)/python -m benchmarks steps --model-repository build/gpu/repository --rounds 100
 
 clean:  ## what run and test made, the virtual environment too
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -41,4 +50,9 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.run
 	$(PIP_INSTALL) -e '.[server,export,client,gateway,training,test]'
+	@touch $@
+
+# TensorRT's package fetches its libraries from NVIDIA's index.
+$(VENV)/.gpu: pyproject.toml constraints.txt | $(VENV)/.test
+	$(PIP_INSTALL) -e '.[gpu]'
 	@touch $@

@@ -3,7 +3,7 @@
 Comes in: sizes, addresses and NumPy arrays. Goes out: addresses on the device, pinned arrays, and
 a RunnerError in one sentence for whatever CUDA refuses. Everything but `synchronize` returns at
 once: what was asked for happens on the stream, in that order. Knows nothing of models or of
-TensorRT. `cuda-python` is imported when the first device is opened, and nowhere else.
+TensorRT. `cuda-bindings` is imported when the first device is opened, and nowhere else.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ class Device:
     """
 
     def __init__(self) -> None:
-        self._cuda = import_gpu_library(CUDA_MODULE, "cuda-python")
+        self._cuda = import_gpu_library(CUDA_MODULE, "cuda-bindings")
         if not self._call("cudaGetDeviceCount"):
             raise RunnerError(
                 "CUDA shows no GPU: the runner trt needs one, the runner ort does not"
