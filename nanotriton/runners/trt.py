@@ -5,6 +5,8 @@ device; a decode step is one launch of a recorded CUDA graph, a prompt chunk an 
 Knows nothing of requests, text or sampling; that the files are the manifest's is doctor's to check.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,22 @@ from nanotriton.runners.cuda import Device
 from nanotriton.runners.kv_memory import KVLayout, KVMemory
 from nanotriton.runners.phase import Phase, Tokens
 from nanotriton.runners.plan import DECODE, PREFILL, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one phase does for a batch.
+
+    rows    which of the piece's tokens reach the head
+    wanted  which of those rows the batch asks for
+    places  where these stand among the batch's rows
+    """
+
+    phase: Phase
+    tokens: Tokens
+    rows: NDArray[np.int64]
+    wanted: NDArray[np.intp]
+    places: NDArray[np.intp]
 
 
 class TrtRunner:
@@ -73,29 +91,37 @@ class TrtRunner:
 
         for one in batch.copies:
             self._memory.copy(one)
-        return self._run_decode(batch) if num_tokens == 1 else self._run_prompt(batch)
+        found, places = [], []
+        for pieces in self._turns(batch):
+            for piece in pieces:
+                piece.phase.start(piece.tokens, piece.rows, batch.full_logits)
+            self._device.synchronize()
+            for piece in pieces:
+                found.append(piece.phase.candidates(piece.wanted, batch.full_logits))
+                places.append(piece.places)
+        return found[0] if len(found) == 1 else _joined(found, np.argsort(np.concatenate(places)))
 
-    def _run_decode(self, batch: Batch) -> Candidates:
+    def _turns(self, batch: Batch) -> list[list[_Piece]]:
+        """What is launched before each wait."""
+        if batch.input_ids.shape[1] == 1:
+            return [[self._decode_piece(batch)]]
+        return [[piece] for piece in self._chunk_pieces(batch)]
+
+    def _decode_piece(self, batch: Batch) -> _Piece:
         """All rows reach the head, so that a recorded step doesn't depend on which are dead."""
+        every = np.arange(len(batch.input_ids))
         tokens = Tokens(batch.first_slot, batch.input_ids, batch.past_lengths)
-        self._decode.start(tokens, np.arange(len(batch.input_ids)), batch.full_logits)
-        self._device.synchronize()
-        return self._decode.candidates(batch.rows, batch.full_logits)
+        return _Piece(self._decode, tokens, every, batch.rows, np.arange(len(batch.rows)))
 
-    def _run_prompt(self, batch: Batch) -> Candidates:
-        """In pieces of at most the plan's chunk, which is one piece as the engine has them."""
+    def _chunk_pieces(self, batch: Batch) -> Iterator[_Piece]:
+        """Pieces of at most the plan's chunk, which is one piece as the engine has them."""
         most = self._prefill.max_tokens
-        order, found = [], []
         for start in range(0, batch.input_ids.shape[1], most):
             ids = batch.input_ids[:, start : start + most]
-            wanted = np.flatnonzero(batch.rows // most == start // most)
-            rows = batch.rows[wanted] - start if len(wanted) else np.zeros(1, np.int64)
+            places = np.flatnonzero(batch.rows // most == start // most)
+            rows = batch.rows[places] - start if len(places) else np.zeros(1, np.int64)
             tokens = Tokens(batch.first_slot, ids, batch.past_lengths + np.int32(start))
-            self._prefill.start(tokens, rows, batch.full_logits)
-            self._device.synchronize()
-            order.append(wanted)
-            found.append(self._prefill.candidates(np.arange(len(wanted)), batch.full_logits))
-        return found[0] if len(found) == 1 else _joined(found, np.argsort(np.concatenate(order)))
+            yield _Piece(self._prefill, tokens, rows, np.arange(len(places)), places)
 
     def close(self) -> None:
         """Give the device's memory back."""
