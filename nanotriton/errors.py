@@ -4,6 +4,7 @@
     ├── InvalidRequest      the request can't be served as it was sent       INVALID_ARG
     ├── Unavailable         it can't be served now; the same may work later  UNAVAILABLE
     ├── RunnerError         the runtime failed on this request               INTERNAL
+    ├── DeviceLost          the GPU failed until the process that uses it ends  UNAVAILABLE
     ├── ArtifactError       a file that is not what it should be
     │   ├── CheckpointError     a checkpoint that can't be read or isn't a GPT
     │   ├── TokenizerError      a tokenizer that can't be read or doesn't fit
@@ -36,6 +37,12 @@ class Unavailable(NanotritonError):
 
 class RunnerError(NanotritonError):
     """The runtime failed on this request."""
+
+
+class DeviceLost(NanotritonError):
+    """The GPU failed, and stays so until the process that uses it ends."""
+
+    status = "UNAVAILABLE"
 
 
 class ArtifactError(NanotritonError):

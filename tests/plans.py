@@ -35,7 +35,7 @@ def stand_in() -> Iterator[None]:
 
 
 def write_plan_version(
-    checkpoint: Checkpoint, folder: Path, precision: str, max_batch: int = 4
+    checkpoint: Checkpoint, folder: Path, precision: str = "fp16", max_batch: int = 4
 ) -> None:
     """An exported version of the runner trt, as `python -m export plan` lays it out."""
     target = PlanTarget("10.15.1.29", "80", prefill_chunk=16, max_batch=max_batch)

@@ -38,7 +38,7 @@ from nanotriton.engine.protocol import (
     unpack,
 )
 from nanotriton.engine.request import Request, Settings
-from nanotriton.errors import NanotritonError, TokenizerError
+from nanotriton.errors import DeviceLost, NanotritonError, TokenizerError
 from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner, slots_within
@@ -171,6 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         ready = {"ready": os.getpid(), "step_timeout_s": args.step_timeout_ms / 1000}
         print(json.dumps(ready), flush=True)
         server.run()
+    except DeviceLost as error:
+        print(f"engine: {error}", file=sys.stderr, flush=True)
+        return 1
     except Exception:  # the process boundary: the supervisor starts a new one
         traceback.print_exc()
         return 1

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nanotriton.errors import RunnerError
+from nanotriton.errors import DeviceLost, RunnerError
 
 CUDA_MODULE = "cuda.bindings.runtime"
 CapturedWork: TypeAlias = Any  # a cudaGraphExec_t
@@ -99,8 +99,15 @@ class Device:
         self._call("cudaMemcpy2DAsync", *places, row_bytes, num_rows, kind, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until all that was asked for has happened; raises RunnerError when it failed."""
-        self._call("cudaStreamSynchronize", self._stream)
+        """Wait until all that was asked for has happened.
+
+        Raises DeviceLost when it failed: such an error stays with the process (CUDA Runtime API,
+        cudaErrorIllegalAddress: "to continue using CUDA, the process must be terminated").
+        """
+        try:
+            self._call("cudaStreamSynchronize", self._stream)
+        except RunnerError as error:
+            raise DeviceLost(f"{error}; only a new process can use the GPU again") from None
 
     def capture(self, work: Callable[[], None]) -> CapturedWork:
         """Record what `work` puts on the stream, without doing it."""

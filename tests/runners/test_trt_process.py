@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from driving import Inbox, engine_service
-from plans import HAS_TENSORRT, STAND_IN
+from plans import HAS_TENSORRT, STAND_IN, write_plan_version
 
+from nanotriton.contract import Manifest
 from nanotriton.engine.request import Settings
 
 PROMPT = [70, 71, 72]
@@ -47,6 +49,32 @@ def test_cache_bytes_limit_the_slots_on_the_gpu(artifact_of):
     limits = ("--kv-cache-bytes", str(2 * slot_bytes + 1))
     _, stats = completions(artifact_of("trt-fp16"), *limits)
     assert (stats["num_slots"], stats["kv_cache_bytes"]) == (2, 2 * slot_bytes)
+
+
+@pytest.fixture
+def broken_plan(checkpoint, tmp_path):
+    """A plan whose embedding lacks its last row, which a GPU would look for outside of memory."""
+    weights = dict(checkpoint.weights)
+    weights["wte.weight"] = weights["wte.weight"][:-1]
+    whole = checkpoint.weights["wte.weight"]
+    write_plan_version(replace(checkpoint, weights=weights | {"lm_head.weight": whole}), tmp_path)
+    return tmp_path
+
+
+@pytest.mark.skipif(HAS_TENSORRT, reason="breaks the stand-in's device")
+@pytest.mark.usefixtures("_gpu_for_processes")
+def test_process_that_lost_its_gpu_is_replaced(broken_plan):
+    last = Manifest.load(broken_plan).vocab_size - 1
+    settings = Settings(max_tokens=3, ignore_eos=True)
+    with engine_service(broken_plan) as service:
+        for prompt, reason in [(PROMPT, "length"), ([last], None), (PROMPT, "length")]:
+            inbox, client = Inbox(), service.client()
+            client.submit(prompt, settings, inbox)
+            outcome = inbox.wait()
+            assert outcome.reason == reason
+            if reason is None:
+                assert outcome.error.status == "UNAVAILABLE"
+    assert any("ended with code 1; starting it again" in line for line in service.log)
 
 
 @pytest.mark.skipif(HAS_TENSORRT, reason="this machine has TensorRT")
