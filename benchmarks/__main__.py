@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from benchmarks.random_model import write_random_version
 from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
-from benchmarks.steps import measure_steps
+from benchmarks.steps import compare_graphs, compare_mixed, measure
 from benchmarks.typing_users import library_files
 from nanotriton.contract import newest_version
 from nanotriton.engine.request import Settings
@@ -29,6 +30,12 @@ without one:
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks steps --random --rounds 30
 """
+
+# What `steps` compares: the names of both ways, and what makes the pairs.
+COMPARISONS = {
+    "graphs": (("main", "decode"), compare_graphs),
+    "mixed": (("apart", "together"), compare_mixed),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,20 +112,20 @@ def steps(args: argparse.Namespace) -> int:
                 folder = write_random_version(Path(temporary))
             else:
                 folder = newest_version(args.model_repository)
-            rows = measure_steps(folder, args.rounds, args.threads)
+            ways, compare = COMPARISONS[args.compare]
+            clock = time.process_time if args.cpu_time else time.perf_counter
+            rows = measure(compare(folder, args.threads), args.rounds, clock)
         except (NanotritonError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
     if args.json:
         print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
         return 0
-    print(f"medians of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
-    print(f"{'':<10}{'tokens':>8}{'main ms':>10}{'decode ms':>12}{'decode/main':>14}")
+    what = "processor time" if args.cpu_time else "time"
+    print(f"median {what} of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
+    print(f"{'':<14}" + "".join(f"{way + ' ms':>14}" for way in ways) + f"{'ratio':>10}")
     for row in rows:
-        print(
-            f"{row.kind:<10}{row.num_tokens:>8}{row.main_ms:>10.2f}{row.decode_ms:>12.2f}"
-            f"{row.ratio:>14.2f}"
-        )
+        print(f"{row.kind:<14}{row.first_ms:>14.2f}{row.second_ms:>14.2f}{row.ratio:>10.2f}")
     return 0
 
 
@@ -186,12 +193,19 @@ def build_parser() -> argparse.ArgumentParser:
     add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
     add.set_defaults(run=soak)
 
-    add = commands.add_parser("steps", help="a step by each graph of a version, without a server")
+    add = commands.add_parser("steps", help="a step in one way and another, without a server")
+    add.add_argument(
+        "--compare",
+        choices=COMPARISONS,
+        default="graphs",
+        help="the graphs of a version of --precision auto; a prompt's chunk and decode rows, mixed "
+        "and apart; default: %(default)s",
+    )
     add.add_argument(
         "--model-repository",
         type=Path,
         default=Path("model_repository"),
-        help="its newest version, exported with --precision auto",
+        help="its newest version",
     )
     add.add_argument(
         "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"
@@ -202,6 +216,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=len(os.sched_getaffinity(0)),
         help="of the runtime; default: one a usable core",
+    )
+    add.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="of all threads instead of the clock on the wall, for machines with much else to do",
     )
     add.add_argument("--json", action="store_true", help="print JSON")
     add.set_defaults(run=steps)

@@ -3,28 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
+from batches import chunk_of, decode, prefill
 
 from nanotriton.contract import Manifest
 from nanotriton.errors import ManifestError, RunnerError
 from nanotriton.runners.base import Batch
-from nanotriton.runners.ort import MAX_BINDINGS, OrtRunner
-
-
-def prefill(runner, slot, ids, chunk=64):
-    """Logits (T, V) of a sequence that enters `slot` in chunks."""
-    parts = []
-    for start in range(0, len(ids), chunk):
-        part = ids[None, start : start + chunk]
-        rows = np.arange(part.shape[1])
-        past = np.array([start], np.int32)
-        parts.append(runner.run(Batch(slot, part, past, rows, True)).full.copy())
-    return np.concatenate(parts)
-
-
-def decode(runner, first_slot, tokens, lengths, rows):
-    """Logits (R, V) of one step over adjacent slots."""
-    ids, past = np.array(tokens)[:, None], np.array(lengths, np.int32)
-    return runner.run(Batch(first_slot, ids, past, np.array(rows), True)).full.copy()
+from nanotriton.runners.bindings import MAX_BINDINGS
+from nanotriton.runners.ort import OrtRunner
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 32, 63])
@@ -69,9 +54,7 @@ def test_dead_row_of_a_full_slot_harms_no_slot(runner_of, ids):
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4", "auto"])
 def test_candidates_are_the_best_of_all_logits(runner_of, ids, precision):
-    found = runner_of(precision).run(
-        Batch(0, ids[None], np.zeros(1, np.int32), np.array([5, 63]), full_logits=True)
-    )
+    found = runner_of(precision).run(Batch(np.array([5, 63]), chunk_of(0, ids), full_logits=True))
     assert found.logits.shape == found.tokens.shape == (2, 64)
     np.testing.assert_array_equal(found.logits, -np.sort(-found.full)[:, :64])
     np.testing.assert_array_equal(np.take_along_axis(found.full, found.tokens, 1), found.logits)
@@ -81,9 +64,9 @@ def test_candidates_are_the_best_of_all_logits(runner_of, ids, precision):
 
 def test_full_logits_come_only_when_asked_for(runner_of, ids):
     runner = runner_of("fp32")
-    rows, past = np.array([63]), np.zeros(1, np.int32)
-    assert runner.run(Batch(0, ids[None], past, rows)).full is None
-    assert runner.run(Batch(0, ids[None], past, rows, True)).full.shape == (1, 283)
+    rows, chunk = np.array([63]), chunk_of(0, ids)
+    assert runner.run(Batch(rows, chunk)).full is None
+    assert runner.run(Batch(rows, chunk, full_logits=True)).full.shape == (1, 283)
 
 
 def test_slot_is_reused_without_clearing(runner_of, ids):
