@@ -7,16 +7,16 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.latency import measure_latency
-from benchmarks.plan_steps import PlanStepTimes, measure_plan_steps
 from benchmarks.random_model import write_random_version
 from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
-from benchmarks.steps import measure_steps
+from benchmarks.steps import compare_graphs, compare_mixed, compare_recorded, measure
 from benchmarks.typing_users import library_files
 from nanotriton.contract import Manifest, newest_version
 from nanotriton.engine.request import Settings
@@ -30,6 +30,13 @@ without one:
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks steps --random --rounds 30
 """
+
+# What `steps` compares: the names of both ways, and what makes the pairs.
+COMPARISONS = {
+    "graphs": (("main", "decode"), compare_graphs),
+    "mixed": (("apart", "together"), compare_mixed),
+    "recorded": (("launched", "recorded"), compare_recorded),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,38 +113,21 @@ def steps(args: argparse.Namespace) -> int:
                 folder = write_random_version(Path(temporary))
             else:
                 folder = newest_version(args.model_repository)
-            if Manifest.load(folder).runner == "trt":
-                return print_plan_steps(measure_plan_steps(folder, args.rounds), args)
-            rows = measure_steps(folder, args.rounds, args.threads)
+            is_plan = Manifest.load(folder).runner == "trt"
+            ways, compare = COMPARISONS["recorded" if is_plan else args.compare]
+            clock = time.process_time if args.cpu_time else time.perf_counter
+            rows = measure(compare(folder, args.threads), args.rounds, clock)
         except (NanotritonError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
     if args.json:
         print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
         return 0
-    print(f"medians of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
-    print(f"{'':<10}{'tokens':>8}{'main ms':>10}{'decode ms':>12}{'decode/main':>14}")
+    what = "processor time" if args.cpu_time else "time"
+    print(f"median {what} of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
+    print(f"{'':<14}" + "".join(f"{way + ' ms':>14}" for way in ways) + f"{'ratio':>10}")
     for row in rows:
-        print(
-            f"{row.kind:<10}{row.num_tokens:>8}{row.main_ms:>10.2f}{row.decode_ms:>12.2f}"
-            f"{row.ratio:>14.2f}"
-        )
-    return 0
-
-
-def print_plan_steps(times: PlanStepTimes, args: argparse.Namespace) -> int:
-    """Print one row a kind of step of a TensorRT plan."""
-    if args.json:
-        print(json.dumps({"machine": machine(), **dataclasses.asdict(times)}))
-        return 0
-    print(f"medians of {args.rounds} rounds in turn, {times.gpu}, {machine()}")
-    titles = ("tokens", "recorded ms", "launched ms", "ratio", "tokens/s")
-    print(f"{'':<10}" + "".join(f"{title:>13}" for title in titles))
-    for row in times.rows:
-        print(
-            f"{row.kind:<10}{row.num_tokens:>13}{row.recorded_ms:>13.3f}{row.launched_ms:>13.3f}"
-            f"{row.ratio:>13.2f}{row.tokens_per_s:>13.0f}"
-        )
+        print(f"{row.kind:<14}{row.first_ms:>14.2f}{row.second_ms:>14.2f}{row.ratio:>10.2f}")
     return 0
 
 
@@ -205,12 +195,19 @@ def build_parser() -> argparse.ArgumentParser:
     add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
     add.set_defaults(run=soak)
 
-    add = commands.add_parser("steps", help="a step by each graph of a version, without a server")
+    add = commands.add_parser("steps", help="a step in one way and another, without a server")
+    add.add_argument(
+        "--compare",
+        choices=COMPARISONS,
+        default="graphs",
+        help="the graphs of a version of --precision auto; a prompt's chunk and decode rows, mixed "
+        "and apart; default: %(default)s",
+    )
     add.add_argument(
         "--model-repository",
         type=Path,
         default=Path("model_repository"),
-        help="its newest version, exported with --precision auto, or a TensorRT plan",
+        help="its newest version, which may be a TensorRT plan",
     )
     add.add_argument(
         "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"
@@ -221,6 +218,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=len(os.sched_getaffinity(0)),
         help="of the runtime; default: one a usable core",
+    )
+    add.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="of all threads instead of the clock on the wall, for machines with much else to do",
     )
     add.add_argument("--json", action="store_true", help="print JSON")
     add.set_defaults(run=steps)

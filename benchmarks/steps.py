@@ -1,42 +1,53 @@
-"""How long a step of each graph of a version takes: batches of 1 to 16 rows, and a prompt chunk.
+"""How long a step takes in one way and in another, in pairs: two graphs, together or apart, ...
 
-Comes in: an exported version with two graphs. Goes out: a row of milliseconds for each kind of
-step. No server takes part: runners are called in this process, in turn, so that all see the same
-noise.
+Comes in: an exported version. Goes out: a row of milliseconds for each kind of step. No server
+takes part: runners are called in this process, in turn, so that both ways see the same noise.
 """
 
+import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from nanotriton.contract import GRAPH_FILE, Manifest
-from nanotriton.runners.base import Batch
+from nanotriton.runners.base import Batch, Chunk, Decode, Runner
 from nanotriton.runners.graphs import GraphUse
 from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.trt import TrtRunner
 
-BATCHES = (1, 2, 4, 8, 16)
-PREFILL = 128
+CHUNKS = (32, 64, 128)
+ROWS_BESIDE = (1, 8, 32)
+BATCHES = (1, 2, 4, 8, 16, 32)
+PREFILL = 256
 PAST = 256  # tokens that a sequence has when a step is timed
+NUM_SLOTS = max(BATCHES) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One step's work in two ways."""
+
+    kind: str
+    first: Callable[[], object]
+    second: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """Median milliseconds of a step by both graphs, and the median ratio of pairs of them."""
+    """Median milliseconds of both ways, and the median ratio of the second to the first."""
 
     kind: str
-    num_tokens: int
-    main_ms: float
-    decode_ms: float
+    first_ms: float
+    second_ms: float
     ratio: float
 
 
-def measure_steps(folder: Path, rounds: int, num_threads: int) -> list[StepTime]:
-    """Time model.onnx and the decode graph on the same steps, in turn.
-
-    Raises ValueError when the version has one graph only.
-    """
+def compare_graphs(folder: Path, num_threads: int) -> list[Pair]:
+    """Steps by model.onnx and by the decode graph; raises ValueError when there is only one."""
     manifest = Manifest.load(folder)
     if manifest.decode_graph is None:
         raise ValueError(
@@ -44,32 +55,89 @@ def measure_steps(folder: Path, rounds: int, num_threads: int) -> list[StepTime]
             "--precision auto"
         )
     files = (GRAPH_FILE, manifest.decode_graph.file)
-    runners = [OrtRunner(folder, max(BATCHES), num_threads, GraphUse(only=name)) for name in files]
-    past = min(PAST, manifest.context // 2)
-    batches = [("decode", _decode_batch(num_rows, past)) for num_rows in BATCHES]
-    batches.append(("prefill", _prefill_batch(min(PREFILL, manifest.context))))
-    return [_time(kind, batch, runners, rounds) for kind, batch in batches]
+    first, second = (
+        OrtRunner(folder, NUM_SLOTS, num_threads, GraphUse(only=name)) for name in files
+    )
+    return _pairs_of(first, second)
 
 
-def _time(kind: str, batch: Batch, runners: list[OrtRunner], rounds: int) -> StepTime:
-    times = np.empty((rounds, len(runners)))
-    for runner in runners:
-        runner.run(batch)
-    for index in range(rounds):
-        for column, runner in enumerate(runners):
-            started = time.perf_counter()
-            runner.run(batch)
-            times[index, column] = (time.perf_counter() - started) * 1e3
-    main_ms, decode_ms = np.median(times, axis=0).tolist()
-    ratio = float(np.median(times[:, 1] / times[:, 0]))
-    return StepTime(kind, batch.input_ids.size, main_ms, decode_ms, ratio)
+def compare_versions(folders: Sequence[Path], num_threads: int) -> list[Pair]:
+    """Steps by two versions of models of one size."""
+    first, second = (OrtRunner(folder, NUM_SLOTS, num_threads) for folder in folders)
+    return _pairs_of(first, second)
 
 
-def _decode_batch(num_rows: int, past: int) -> Batch:
-    lengths = np.full(num_rows, past, np.int32)
-    return Batch(0, np.ones((num_rows, 1), np.int64), lengths, np.arange(num_rows))
+def compare_mixed(folder: Path, num_threads: int) -> list[Pair]:
+    """A chunk and decode rows one after the other, and in one step."""
+    runner = OrtRunner(folder, NUM_SLOTS, num_threads)
+
+    def pair(num_tokens: int, num_rows: int) -> Pair:
+        chunk, decode = _chunk(num_tokens, runner.context), _decode(num_rows, runner.context)
+        rows = np.arange(num_rows)
+        parts = (
+            Batch(np.array([num_tokens - 1]), chunk),
+            Batch(rows, decode=decode),
+        )
+        together = Batch(np.append(num_tokens - 1, num_tokens + rows), chunk, decode)
+        return Pair(
+            f"{num_tokens} + {num_rows}",
+            lambda: [runner.run(part) for part in parts],
+            lambda: runner.run(together),
+        )
+
+    return [pair(num_tokens, num_rows) for num_tokens in CHUNKS for num_rows in ROWS_BESIDE]
 
 
-def _prefill_batch(num_tokens: int) -> Batch:
-    ids = np.ones((1, num_tokens), np.int64)
-    return Batch(0, ids, np.zeros(1, np.int32), np.array([num_tokens - 1]))
+def compare_recorded(folder: Path, _num_threads: int) -> list[Pair]:
+    """Steps of a TensorRT plan, launched kernel by kernel and replayed where they are recorded.
+
+    A prompt is never recorded: both ways are one. Raises RunnerError without the plan's GPU.
+    """
+    launched = TrtRunner(folder, max(BATCHES), records_decode=False)
+    print(f"on {launched.gpu}", file=sys.stderr)
+    return _pairs_of(launched, TrtRunner(folder, max(BATCHES)))
+
+
+def measure(
+    pairs: Sequence[Pair], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> list[StepTime]:
+    """Time both ways of each pair in turn; `clock` gives seconds."""
+    return [_time(pair, rounds, clock) for pair in pairs]
+
+
+def _time(pair: Pair, rounds: int, clock: Callable[[], float]) -> StepTime:
+    times = np.empty((rounds, 2))
+    for index in range(-1, rounds):  # the first one warms up, and is written over
+        for column, run in enumerate((pair.first, pair.second)):
+            started = clock()
+            run()
+            times[index, column] = (clock() - started) * 1e3
+    first_ms, second_ms = np.median(times, axis=0).tolist()
+    return StepTime(pair.kind, first_ms, second_ms, float(np.median(times[:, 1] / times[:, 0])))
+
+
+def _pairs_of(first: Runner, second: Runner) -> list[Pair]:
+    """Decode steps of growing batches, and a prompt."""
+    batches = {
+        f"decode {num_rows}": Batch(np.arange(num_rows), decode=_decode(num_rows, first.context))
+        for num_rows in BATCHES
+        if num_rows <= first.num_slots
+    }
+    size = min(PREFILL, first.context)
+    prompt = Chunk(0, np.ones(size, np.int64), 0)
+    batches[f"prefill {size}"] = Batch(np.array([size - 1]), prompt)
+    return [
+        Pair(kind, partial(first.run, batch), partial(second.run, batch))
+        for kind, batch in batches.items()
+    ]
+
+
+def _decode(num_rows: int, context: int) -> Decode:
+    lengths = np.full(num_rows, min(PAST, context // 2), np.int32)
+    return Decode(0, np.ones(num_rows, np.int64), lengths)
+
+
+def _chunk(num_tokens: int, context: int) -> Chunk:
+    """In the slot behind those of the decode rows."""
+    past = min(PAST, context - num_tokens)
+    return Chunk(NUM_SLOTS - 1, np.ones(num_tokens, np.int64), past)

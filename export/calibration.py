@@ -107,7 +107,7 @@ def record_rows(
 ) -> Rows:
     """Run every window, and keep the tensors that `widths` names in `folder`."""
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ("B", "T", width))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ("N", width))
         for name, width in widths.items()
     ]
     nodes = _nodes_before(model, widths)
@@ -138,16 +138,25 @@ def _nodes_before(model: Model, names: Mapping[str, int]) -> list[NodeProto]:
 
 
 def _feeds(session: onnxruntime.InferenceSession, window: Ids) -> dict[str, NDArray[np.generic]]:
-    """One sequence (1, T) without a past."""
+    """One sequence as a chunk (1, T) without a past, and no decode rows (see export.attention)."""
     num_tokens = len(window)
+    one, total = np.zeros(1, np.int32), np.array([num_tokens], np.int32)
     feeds: dict[str, NDArray[np.generic]] = {
-        contract.GRAPH_INPUT_IDS: window[None],
-        contract.GRAPH_POSITION_IDS: np.arange(num_tokens)[None],
-        contract.GRAPH_SEQLENS_K: np.array([num_tokens - 1], np.int32),
-        contract.GRAPH_TOTAL_LEN: np.array([num_tokens], np.int32),
+        contract.GRAPH_INPUT_IDS: window,
+        contract.GRAPH_POSITION_IDS: np.arange(num_tokens),
+        contract.GRAPH_ATTENTION_ROWS: np.arange(num_tokens),
+        contract.GRAPH_ATTENDED: np.zeros((1, 1), np.int64),
+        contract.GRAPH_SEQLENS_K: one,
+        contract.GRAPH_TOTAL_LEN: one + 1,
+        contract.chunk_name(contract.GRAPH_ATTENDED): np.arange(num_tokens)[None],
+        contract.chunk_name(contract.GRAPH_SEQLENS_K): total - 1,
+        contract.chunk_name(contract.GRAPH_TOTAL_LEN): total,
     }
-    for one in session.get_inputs():
-        if one.name not in feeds:  # a cache (B, H, M, D)
-            _, num_heads, _, head_dim = one.shape
-            feeds[one.name] = np.zeros((1, num_heads, num_tokens, head_dim), np.float32)
-    return feeds
+    for value in session.get_inputs():
+        if value.name not in feeds:  # a cache (B, H, M, D)
+            is_chunk = value.name.startswith(contract.chunk_name(""))
+            size = num_tokens if is_chunk else 1
+            _, num_heads, _, head_dim = value.shape
+            feeds[value.name] = np.zeros((1, num_heads, size, head_dim), np.float32)
+    names = {value.name for value in session.get_inputs()}
+    return {name: array for name, array in feeds.items() if name in names}

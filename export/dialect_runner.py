@@ -6,6 +6,7 @@ nobody: FP16 is computed in float32 here and rounded between operators, at most 
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from export.caches import num_positions
 from nanotriton import contract
 from nanotriton.contract import GRAPH_FILE, Manifest
-from nanotriton.runners.base import Batch, Candidates
+from nanotriton.runners.base import Batch, Candidates, check_batch
 
 
 class DialectRunner:
@@ -38,24 +39,47 @@ class DialectRunner:
         self.cache_bytes = self._cache.nbytes
 
     def run(self, batch: Batch) -> Candidates:
-        """Make the copies, append the tokens to their slots, return the wanted rows' candidates."""
+        """Make the copies, append the tokens to their slots, return the wanted rows' candidates.
+
+        A chunk and decode rows are two calls of the graph, as they are for TensorRT.
+        """
+        check_batch(batch, self)
         for one in batch.copies:
             source = self._cache[:, :, one.source, :, : one.length]
             self._cache[:, :, one.target, :, : one.length] = source
-        num_sequences, num_tokens = batch.input_ids.shape
-        past = batch.past_lengths.astype(np.int64)
+        found: list[Candidates] = []
+        if chunk := batch.chunk:
+            past = np.array([chunk.past_length])
+            found.append(self.call(chunk.slot, chunk.input_ids[None], past))
+        if decode := batch.decode:
+            ids = decode.input_ids[:, None]
+            found.append(self.call(decode.first_slot, ids, decode.past_lengths))
+        full = np.concatenate([one.full for one in found if one.full is not None])[batch.rows]
+        return Candidates(
+            np.concatenate([one.logits for one in found])[batch.rows],
+            np.concatenate([one.tokens for one in found])[batch.rows],
+            np.concatenate([one.lse for one in found])[batch.rows],
+            full if batch.full_logits else None,
+        )
+
+    def call(
+        self, first_slot: int, input_ids: NDArray[np.int64], past_lengths: NDArray[np.integer[Any]]
+    ) -> Candidates:
+        """One call of the graph for (B, T) tokens: all logits of every token."""
+        num_sequences, num_tokens = input_ids.shape
+        past = past_lengths.astype(np.int64)
         io = self._session.io_binding()
         positions = past[:, None] + np.arange(num_tokens)
         for name, array in (
-            (contract.GRAPH_INPUT_IDS, batch.input_ids.astype(np.int64)),
+            (contract.GRAPH_INPUT_IDS, input_ids),
             (contract.GRAPH_POSITION_IDS, np.minimum(positions, self.context - 1)),
             (contract.GRAPH_WRITE_INDICES, past),
-            (contract.GRAPH_ROWS, np.asarray(batch.rows, np.int64)),
+            (contract.GRAPH_ROWS, np.arange(input_ids.size)),
         ):
             io.bind_cpu_input(name, np.ascontiguousarray(array))
-        self._bind_cache(io, slice(batch.first_slot, batch.first_slot + num_sequences))
+        self._bind_cache(io, slice(first_slot, first_slot + num_sequences))
         names = [contract.GRAPH_TOP_LOGITS, contract.GRAPH_TOP_TOKENS, contract.GRAPH_LSE]
-        names += [contract.GRAPH_LOGITS] if batch.full_logits else []
+        names.append(contract.GRAPH_LOGITS)
         for name in names:
             io.bind_output(name, "cpu")
         self._session.run_with_iobinding(io)

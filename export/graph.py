@@ -1,21 +1,20 @@
 """Checkpoint in, nodes and weights of the ONNX Runtime graph out, float32, opset 20.
 
 Built by hand: named axes and the exact operators that measured fastest, in milliseconds. One call
-appends T tokens to B sequences whose KV cache lives in the caller's memory (past and present of a
-layer are bound to the same address), and gives the K best logits of R of the B*T positions.
-Knows nothing of files or of text.
-
-Attention is GroupQueryAttention with packed QKV; T > 1 behind a past needs B = 1. Its contract:
-https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+takes N tokens, a chunk of T of one sequence and one of each of B others, through the same linears;
+only attention parts them (`export.attention`). It appends them to KV caches that live in the
+caller's memory (past and present of a layer are bound to the same address), and gives the K best
+logits of R of the N. Knows nothing of files or of text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from export.architecture import EMBEDDING_WEIGHT, HEAD_WEIGHT, Config
+from export.attention import attend, attention_inputs, attention_outputs
 from export.checkpoint import Checkpoint
 from export.model_file import CONTRIB_DOMAIN, Model
 from nanotriton import contract
@@ -39,6 +38,7 @@ def build_graph(checkpoint: Checkpoint) -> Model:
             f"takes multiples of {HEAD_DIM_UNIT}: train with another n_embd or n_head"
         )
     graph = _Graph(dict(checkpoint.weights))
+    graph.constant("flat_shape", [-1, config.width])
     x = _embed(graph)
     for layer in range(config.num_layers):
         x = _block(graph, config, layer, x)
@@ -91,33 +91,15 @@ class _Graph:
 def _embed(graph: _Graph) -> str:
     tokens = graph.node("Gather", EMBEDDING_WEIGHT, contract.GRAPH_INPUT_IDS)
     positions = graph.node("Gather", "wpe.weight", contract.GRAPH_POSITION_IDS)
-    return graph.node("Add", tokens, positions)  # (B, T, H * D)
+    return graph.node("Add", tokens, positions)  # (N, H * D)
 
 
 def _block(graph: _Graph, config: Config, layer: int, x: str) -> str:
     name = f"h.{layer}"
     qkv = graph.linear(
         graph.layer_norm(x, f"{name}.ln_1", config.epsilon), f"{name}.attn.c_attn"
-    )  # (B, T, 3 * H * D)
-    attention = graph.node(
-        "GroupQueryAttention",
-        qkv,
-        "",  # key and value are packed behind the query
-        "",
-        contract.past_name(layer, "k"),
-        contract.past_name(layer, "v"),
-        contract.GRAPH_SEQLENS_K,
-        contract.GRAPH_TOTAL_LEN,
-        outputs=[
-            f"attention_{layer}",
-            contract.present_name(layer, "k"),
-            contract.present_name(layer, "v"),
-        ],
-        domain=CONTRIB_DOMAIN,
-        num_heads=config.num_heads,
-        kv_num_heads=config.num_heads,
-        scale=config.head_dim**-0.5,
-    )  # (B, T, H * D)
+    )  # (N, 3 * H * D)
+    attention = attend(graph.node, config, layer, qkv)  # (N, H * D)
     x = graph.node("Add", x, graph.linear(attention, f"{name}.attn.c_proj"))
     hidden = graph.linear_gelu(
         graph.layer_norm(x, f"{name}.ln_2", config.epsilon), f"{name}.mlp.c_fc", config.activation
@@ -126,8 +108,7 @@ def _block(graph: _Graph, config: Config, layer: int, x: str) -> str:
 
 
 def _head(graph: _Graph, config: Config, x: str) -> None:
-    flat = graph.node("Reshape", x, graph.constant("flat_shape", [-1, config.width]))
-    rows = graph.node("Gather", flat, contract.GRAPH_ROWS)  # (R, H * D)
+    rows = graph.node("Gather", x, contract.GRAPH_ROWS)  # (R, H * D)
     weight = HEAD_WEIGHT if HEAD_WEIGHT in graph.weights else EMBEDDING_WEIGHT
     logits = graph.node("Gemm", rows, weight, outputs=[contract.GRAPH_LOGITS], transB=1)  # (R, V)
     top = graph.node(
@@ -148,12 +129,10 @@ def _head(graph: _Graph, config: Config, x: str) -> None:
 
 def _inputs(config: Config) -> list[ValueInfoProto]:
     return [
-        _value(contract.GRAPH_INPUT_IDS, TensorProto.INT64, "B", "T"),
-        _value(contract.GRAPH_POSITION_IDS, TensorProto.INT64, "B", "T"),
-        _value(contract.GRAPH_SEQLENS_K, TensorProto.INT32, "B"),
-        _value(contract.GRAPH_TOTAL_LEN, TensorProto.INT32, 1),
+        _value(contract.GRAPH_INPUT_IDS, TensorProto.INT64, "N"),
+        _value(contract.GRAPH_POSITION_IDS, TensorProto.INT64, "N"),
         _value(contract.GRAPH_ROWS, TensorProto.INT64, "R"),
-        *_caches(config, contract.past_name),
+        *attention_inputs(config),
     ]
 
 
@@ -163,15 +142,7 @@ def _outputs(config: Config) -> list[ValueInfoProto]:
         _value(contract.GRAPH_TOP_TOKENS, TensorProto.INT64, "R", num_candidates(config)),
         _value(contract.GRAPH_LSE, TensorProto.FLOAT, "R"),
         _value(contract.GRAPH_LOGITS, TensorProto.FLOAT, "R", config.vocab_size),
-        *_caches(config, contract.present_name),
-    ]
-
-
-def _caches(config: Config, name: Callable[[int, str], str]) -> list[ValueInfoProto]:
-    return [
-        _value(name(layer, kind), TensorProto.FLOAT, "B", config.num_heads, "M", config.head_dim)
-        for layer in range(config.num_layers)
-        for kind in ("k", "v")
+        *attention_outputs(config),
     ]
 
 

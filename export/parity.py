@@ -1,14 +1,15 @@
 """An artifact and its checkpoint in, a report of how far they differ out.
 
 The artifact runs through its own runner as the engine would drive it: several slots, prompts in
-chunks, then all slots token by token, so the cache path itself is proved. The reference is plain
-NumPy, teacher-forced; a generated token that it would have picked but for a tie (`TIE`) counts as
-equal. Knows nothing of repositories, nor of what difference is allowed (`export.comparison`).
+chunks while other slots go on token by token, so the cache path itself is proved. The reference is
+plain NumPy, teacher-forced; a generated token that it would have picked but for a tie (`TIE`)
+counts as equal. Knows nothing of repositories, nor of what difference is allowed
+(`export.comparison`).
 """
 
 import heapq
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ from export.comparison import Report, Tally
 from export.reference import Reference
 from export.vocabulary import Vocabulary
 from nanotriton.errors import ParityError
-from nanotriton.runners.base import Batch, Runner
+from nanotriton.runners.base import Batch, Chunk, Decode, Runner
 
 Ids = NDArray[np.int64]
 Progress = Callable[[str], None]
@@ -109,7 +110,7 @@ class _Served:
 
 
 def _serve(runner: Runner, windows: Sequence[Ids]) -> list[_Served]:
-    """Window s through slot s: prompts in chunks, the last tokens of all slots together."""
+    """Window s through slot s: each enters in chunks while those before it decode their ends."""
     served = [
         _Served(
             np.empty((len(window), runner.vocab_size), np.float32),
@@ -118,26 +119,49 @@ def _serve(runner: Runner, windows: Sequence[Ids]) -> list[_Served]:
         for window in windows
     ]
     num_decoded = min(NUM_DECODED, min(map(len, windows)) // 2)
-    lengths = np.array([len(window) - num_decoded for window in windows], np.int32)
+    lengths = np.zeros(len(windows), np.int32)
     for slot, window in enumerate(windows):
-        for start in range(0, lengths[slot], CHUNK):
-            stop = min(start + CHUNK, lengths[slot])
-            past = np.array([start], np.int32)
-            rows = np.arange(stop - start)
-            found = runner.run(Batch(slot, window[None, start:stop], past, rows, True))
-            assert found.full is not None
-            served[slot].logits[start:stop] = found.full
-            served[slot].lse[start:stop] = found.lse
-    rows = np.arange(len(windows))
-    for _ in range(num_decoded):
-        ids = np.array([[window[at]] for window, at in zip(windows, lengths, strict=True)])
-        found = runner.run(Batch(0, ids, lengths, rows, True))
-        assert found.full is not None
-        for slot, at in enumerate(lengths):
-            served[slot].logits[at] = found.full[slot]
-            served[slot].lse[at] = found.lse[slot]
-        lengths += 1
+        prompt = window[: len(window) - num_decoded]
+        for start in range(0, len(prompt), CHUNK):
+            chunk = Chunk(slot, prompt[start : start + CHUNK], start)
+            _note(served, lengths, runner, chunk, _next_tokens(windows[:slot], lengths))
+    while tokens := _next_tokens(windows, lengths):
+        _note(served, lengths, runner, None, tokens)
     return served
+
+
+def _next_tokens(windows: Sequence[Ids], lengths: NDArray[np.int32]) -> dict[int, int]:
+    """By its slot the next token of each window that isn't at its end."""
+    return {
+        slot: int(window[length])
+        for slot, (window, length) in enumerate(zip(windows, lengths, strict=False))
+        if length < len(window)
+    }
+
+
+def _note(
+    served: Sequence[_Served],
+    lengths: NDArray[np.int32],
+    runner: Runner,
+    chunk: Chunk | None,
+    tokens: Mapping[int, int],
+) -> None:
+    """Run a chunk and a token of each of some slots; note what came of all, and their lengths."""
+    places = [(chunk.slot, at) for at in range(chunk.past_length, chunk.length)] if chunk else []
+    rows = np.arange(len(places))
+    decode = None
+    if tokens:
+        first, last = min(tokens), max(tokens)
+        ids = np.array([tokens.get(slot, 0) for slot in range(first, last + 1)])
+        decode = Decode(first, ids, lengths[first : last + 1].copy())
+        rows = np.append(rows, len(places) + np.array([*tokens]) - first)
+        places += [(slot, int(lengths[slot])) for slot in tokens]
+    found = runner.run(Batch(rows, chunk, decode, full_logits=True))
+    assert found.full is not None
+    for row, (slot, at) in enumerate(places):
+        served[slot].logits[at] = found.full[row]
+        served[slot].lse[at] = found.lse[row]
+        lengths[slot] = at + 1
 
 
 def generate(
@@ -152,9 +176,8 @@ def generate(
     tokens = np.empty((len(prompts), min(NUM_GENERATED, room)), np.int64)
     for slot, prompt in enumerate(prompts):
         for start in range(0, len(prompt), CHUNK):
-            chunk = prompt[None, start : start + CHUNK]
-            last = np.array([chunk.shape[1] - 1])
-            found = runner.run(Batch(slot, chunk, np.array([start], np.int32), last))
+            chunk = Chunk(slot, prompt[start : start + CHUNK], start)
+            found = runner.run(Batch(np.array([len(chunk.input_ids) - 1]), chunk))
         tokens[slot, 0] = found.tokens[0, 0]
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     for step in range(1, tokens.shape[1]):
@@ -162,7 +185,8 @@ def generate(
         for first in range(0, len(prompts), num_rows):
             part = slice(first, first + num_rows)
             rows = np.arange(len(lengths[part]))
-            found = runner.run(Batch(first, tokens[part, step - 1 : step], lengths[part], rows))
+            decode = Decode(first, tokens[part, step - 1], lengths[part])
+            found = runner.run(Batch(rows, decode=decode))
             tokens[part, step] = found.tokens[:, 0]
         lengths += 1
     return list(tokens)

@@ -19,9 +19,7 @@ from nanotriton.errors import ManifestError
 
 Part = TypeVar("Part", bound="DecodeGraph | PlanTarget")
 
-FORMAT_VERSION = 2
-# 1 is 2 without a decode graph.
-READABLE_FORMATS = (1, 2)
+FORMAT_VERSION = 3  # the graphs of 1 and 2 take no prompt chunk beside decode rows
 
 # Files of one exported version, <repository>/gpt/<version>/.
 ENGINE_MODEL = "gpt"
@@ -74,11 +72,16 @@ SETTINGS = {
 }
 
 # Inputs and outputs of model.onnx in the ONNX Runtime dialect; export.graph holds the recipe.
-GRAPH_INPUT_IDS = "input_ids"  # (B, T) int64
-GRAPH_POSITION_IDS = "position_ids"  # (B, T) int64
+# A call takes N tokens: a chunk of T tokens of one sequence, then one token of each of B others.
+GRAPH_INPUT_IDS = "input_ids"  # (N,) int64
+GRAPH_POSITION_IDS = "position_ids"  # (N,) int64
+GRAPH_ROWS = "rows"  # (R,) int64, which of the N tokens reach the head
+GRAPH_ATTENTION_ROWS = "attention_rows"  # (N,) int64, each token's row in attended chunk ++ decode
+# Of the decode part; the chunk's own have the names that `chunk_name` gives, and B = 1. A part that
+# a call has not attends one token over a cache of one position, and nobody reads the result.
+GRAPH_ATTENDED = "attended"  # (B, 1) int64, which of the N tokens it attends; the chunk's (1, T)
 GRAPH_SEQLENS_K = "seqlens_k"  # (B,) int32, tokens of each row after this call, less one
 GRAPH_TOTAL_LEN = "total_len"  # (1,) int32, the largest of those totals
-GRAPH_ROWS = "rows"  # (R,) int64, which of the B*T positions reach the head
 GRAPH_TOP_LOGITS = "top_v"  # (R, K) float32, sorted, largest first
 GRAPH_TOP_TOKENS = "top_i"  # (R, K) int64
 GRAPH_LSE = "lse"  # (R,) float32, log-sum-exp over all V logits
@@ -91,6 +94,11 @@ GRAPH_PLACES = "places"  # (B, C) int64, which tokens of each row reach the head
 GRAPH_TARGETS = "targets"  # (B, C) int64, the token to score behind each of them
 GRAPH_LOGPROBS = "logprobs"  # (B, C) float32, natural logarithm of its probability
 GRAPH_RANKS = "ranks"  # (B, C) int64, how many tokens are likelier
+
+
+def chunk_name(name: str) -> str:
+    """What an input or output of the decode part is called for the chunk."""
+    return f"chunk_{name}"
 
 
 def past_name(layer: int, kind: str) -> str:
@@ -208,11 +216,10 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise ManifestError(f"{path} can't be read ({error}): export the model again") from None
         version = values.get("format_version") if isinstance(values, dict) else None
-        if version not in READABLE_FORMATS:
+        if version != FORMAT_VERSION:
             raise ManifestError(
-                f"{path} has format_version {version}, this nanotriton reads "
-                f"{' and '.join(map(str, READABLE_FORMATS))}: export the model again, or install "
-                "the nanotriton that wrote it"
+                f"{path} has format_version {version}, this nanotriton reads {FORMAT_VERSION}: "
+                "export the model again, or install the nanotriton that wrote it"
             )
         known = {item.name for item in dataclasses.fields(cls)}
         required = {
@@ -224,7 +231,7 @@ class Manifest:
             raise ManifestError(
                 f"{path} has missing or unknown keys {', '.join(wrong)}: export the model again"
             )
-        manifest = cls(**values | {"format_version": FORMAT_VERSION})
+        manifest = cls(**values)
         return dataclasses.replace(
             manifest,
             decode_graph=_read_decode_graph(path, manifest),

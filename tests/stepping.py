@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from batches import Floats, Ids, chunk_of, decode_of
 
 from nanotriton.runners.base import Batch, Candidates, Copy, Runner
 
@@ -11,19 +11,19 @@ from nanotriton.runners.base import Batch, Candidates, Copy, Runner
 def prefill(
     runner: Runner,
     slot: int,
-    ids: NDArray[np.int64],
+    ids: Ids,
     chunk: int = 64,
     *,
     copies: tuple[Copy, ...] = (),
     past: int = 0,
-) -> NDArray[np.float32]:
+) -> Floats:
     """Logits (T, V) of a sequence that enters `slot` after `past` others, in chunks."""
     parts = []
     for start in range(0, len(ids), chunk):
-        part = ids[None, start : start + chunk]
-        rows, lengths = np.arange(part.shape[1]), np.array([past + start], np.int32)
-        batch = Batch(slot, part, lengths, rows, full_logits=True, copies=copies)
-        parts.append(runner.run(batch).full.copy())
+        part = chunk_of(slot, ids[start : start + chunk], past + start)
+        rows = np.arange(len(part.input_ids))
+        found = runner.run(Batch(rows, part, full_logits=True, copies=copies))
+        parts.append(found.full.copy())
         copies = ()
     return np.concatenate(parts)
 
@@ -38,8 +38,8 @@ def step(
     full_logits: bool = True,
 ) -> Candidates:
     """The candidates of one step of one token over adjacent slots."""
-    ids, past = np.array(tokens, np.int64)[:, None], np.array(lengths, np.int32)
-    return runner.run(Batch(first_slot, ids, past, np.array(rows), full_logits))
+    decode = decode_of(first_slot, tokens, lengths)
+    return runner.run(Batch(np.array(rows), None, decode, full_logits))
 
 
 def decode(
@@ -48,6 +48,6 @@ def decode(
     tokens: Sequence[int],
     lengths: Sequence[int],
     rows: Sequence[int],
-) -> NDArray[np.float32]:
+) -> Floats:
     """Logits (R, V) of such a step."""
     return step(runner, first_slot, tokens, lengths, rows).full.copy()

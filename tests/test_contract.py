@@ -9,7 +9,6 @@ from tritonclient.grpc import model_config_pb2
 
 from nanotriton import contract
 from nanotriton.contract import (
-    FORMAT_VERSION,
     SETTINGS,
     DecodeGraph,
     Manifest,
@@ -108,12 +107,13 @@ def test_manifest_comes_back_as_it_was_saved(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 3}, "has format_version 3, this nanotriton reads 1 and 2: export"),
+        ({"format_version": 4}, "has format_version 4, this nanotriton reads 3: export the model"),
+        ({"format_version": 2}, "has format_version 2, this nanotriton reads 3: export the model"),
         ({"format_version": "gone"}, "has format_version None, this nanotriton reads"),
         ({"context": "gone"}, "has missing or unknown keys context: export the model again"),
         ({"colour": 1, "anew": 2}, "has missing or unknown keys anew, colour: export"),
     ],
-    ids=["newer", "none", "missing", "unknown"],
+    ids=["newer", "older", "none", "missing", "unknown"],
 )
 def test_manifest_of_another_form_is_refused(edit, changes, words):
     folder = edit(**changes)
@@ -123,12 +123,6 @@ def test_manifest_of_another_form_is_refused(edit, changes, words):
 
 def test_keys_with_a_default_may_be_missing(edit):
     assert Manifest.load(edit(opset="gone")) == MANIFEST
-
-
-def test_version_of_the_first_format_is_read_and_saved_in_the_newest(edit):
-    manifest = Manifest.load(edit(format_version=1, decode_graph="gone"))
-    assert manifest == MANIFEST
-    assert manifest.format_version == FORMAT_VERSION
 
 
 def test_decode_graph_travels(tmp_path):

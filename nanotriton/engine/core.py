@@ -12,9 +12,10 @@ from nanotriton.engine.counts import Counts
 from nanotriton.engine.events import Event, Failure, Key
 from nanotriton.engine.kv_slots import KVSlots
 from nanotriton.engine.picking import Picked, Sampled, pick_tokens
+from nanotriton.engine.plan import Plan
 from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.request import Request
-from nanotriton.engine.scheduler import Plan, Scheduler
+from nanotriton.engine.scheduler import Scheduler
 from nanotriton.engine.sequence import Sequence
 from nanotriton.errors import InvalidRequest, RunnerError
 from nanotriton.prompt import keep_end, too_long, too_many_tokens
@@ -26,7 +27,7 @@ from nanotriton.tokenizer import Tokenizer
 class EngineOptions:
     """Limits and switches of the engine; the defaults fit a small model on a few cores.
 
-    A prompt enters in chunks of `prefill_chunk` tokens, the longest that running streams wait.
+    A prompt enters in chunks of at most `prefill_chunk` tokens, smaller ones while streams run.
     `prefix_cache` starts prompts from what earlier ones left in the slots; with `isolate_users`
     only from what the same user left. `speculation` verifies drafts where that is faster. None of
     them changes a text.
@@ -67,10 +68,11 @@ class Engine:
         self.scheduler = Scheduler(
             self._slots,
             self._prefixes,
-            self._costs if options.speculation else None,
+            self._costs,
             num_candidates=runner.num_candidates,
             max_waiting=options.max_waiting,
             prefill_chunk=options.prefill_chunk,
+            speculation=options.speculation,
         )
         self.last_step = ""  # the kind of the step just run; "" when there was none
 
@@ -158,10 +160,18 @@ class Engine:
         started_s = self._clock()
         candidates = self._runner.run(plan.batch)
         self._counts.num_steps += 1
-        if plan.is_decoding and not plan.batch.copies:
-            num_rows, num_tokens = plan.batch.input_ids.shape
-            self._costs.note(num_rows, num_tokens, self._clock() - started_s)
+        if not plan.batch.copies:
+            self._learn(plan, self._clock() - started_s)
         return candidates
+
+    def _learn(self, plan: Plan, seconds: float) -> None:
+        num_rows, num_chunked = plan.batch.num_decoded, plan.batch.num_chunked
+        if plan.kind == "decode":
+            self._costs.note_decode(num_rows, seconds)
+        elif plan.kind == "verify":
+            self._costs.note_verify(num_rows + 1, num_chunked - 1, seconds)
+        else:
+            self._costs.note_prompt(num_rows, num_chunked, seconds)
 
     def _commit(self, plan: Plan, picked: list[Picked]) -> list[Event]:
         """Give each sampled sequence its tokens and let go of those that are finished."""

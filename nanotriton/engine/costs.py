@@ -1,17 +1,20 @@
-"""What a pass costs, in units of a decode step of one sequence: learned while the engine runs.
+"""What a step costs, in units of a decode step of one sequence: learned while the engine runs.
 
-Comes in: shapes of passes and how long they took. Goes out: estimates for the shapes that come
+Comes in: shapes of steps and how long they took. Goes out: estimates for the shapes that come
 next. A draft token more costs 3 to 25 % of a step, depending on model, precision and machine, and
-a wrong guess would make speculation lose. Knows nothing of what a pass is for.
+a wrong guess would make speculation lose, or a prompt's chunk hold streams up. Knows nothing of
+what is in a step.
 """
 
 from collections import deque
 from statistics import median
 
-# Where nothing was measured yet: what a row more and a draft token more cost with 8-bit weights
-# (124M parameters, 2 cores: decode of 8 sequences 2.15, verify of 4 drafts 1.34 steps).
+# Where nothing was measured yet: what a row, a draft token and a prompt token more cost with 8-bit
+# weights (124M parameters, 2 cores: decode of 8 sequences 2.15, verify of 4 drafts 1.34 steps; 1
+# core: a chunk of 128 beside 1 row 9.3 steps).
 ROW_SHARE = 0.16
 DRAFT_SHARE = 0.085
+PROMPT_SHARE = 0.065
 # Medians of so many measurements count: neighbours on the machine make single ones useless.
 WINDOW = 15
 # Shares that were not measured for so many steps are what they were at first, and tried again.
@@ -19,39 +22,63 @@ FORGET_AFTER = 500
 
 
 class StepCosts:
-    """Linear in rows and in draft tokens, each with a share that follows the measurements."""
+    """Linear in rows, draft tokens and prompt tokens, each with a share that follows the steps."""
 
     def __init__(self) -> None:
-        self._step_s: deque[float] = deque(maxlen=WINDOW)
-        self._row_shares = deque([ROW_SHARE] * WINDOW, WINDOW)
-        self._draft_shares = deque([DRAFT_SHARE] * WINDOW, WINDOW)
-        self._row_share, self._draft_share = ROW_SHARE, DRAFT_SHARE
+        self._single_s: deque[float] = deque(maxlen=WINDOW)  # steps of one row
+        self._recent_s: deque[float] = deque(maxlen=WINDOW)  # all decode steps, as if of one row
+        self._rows = _Share(ROW_SHARE)
+        self._drafts = _Share(DRAFT_SHARE)
+        self._prompts = _Share(PROMPT_SHARE)
         self._num_undrafted = 0
 
     def decode(self, num_rows: int) -> float:
         """A step that brings a token to each of `num_rows` sequences."""
-        return 1 + self._row_share * (num_rows - 1)
+        return 1 + self._rows.value * (num_rows - 1)
 
-    def verify(self, num_drafted: int) -> float:
-        """A pass that verifies a draft of one sequence."""
-        return 1 + self._draft_share * num_drafted
+    def verify(self, num_rows: int, num_drafted: int) -> float:
+        """The same step, one of whose sequences has a draft."""
+        return self.decode(num_rows) + self._drafts.value * num_drafted
 
-    def note(self, num_rows: int, num_tokens: int, seconds: float) -> None:
-        """Learn from a batch of `num_rows` sequences that took `num_tokens` each."""
-        if num_rows == num_tokens == 1:
-            self._step_s.append(seconds)
-        elif num_rows > 1:
-            self._row_share = self._follow(self._row_shares, seconds, num_rows - 1)
-        else:
-            self._draft_share = self._follow(self._draft_shares, seconds, num_tokens - 1)
-        self._num_undrafted = 0 if num_tokens > 1 else self._num_undrafted + 1
+    def prompt_tokens(self, num_rows: int, stretch: float) -> int:
+        """How many tokens of a prompt a step of `num_rows` takes along to last `stretch` times."""
+        room = (stretch - 1) * self.decode(num_rows)
+        return int(room / max(self._prompts.value, 1e-6))
+
+    def note_decode(self, num_rows: int, seconds: float) -> None:
+        """Learn from a step of `num_rows` rows."""
+        if num_rows == 1:
+            self._single_s.append(seconds)
+        elif self._single_s:
+            self._rows.follow(seconds, median(self._single_s), 1, num_rows - 1)
+        self._recent_s.append(seconds / self.decode(num_rows))
+        self._num_undrafted += 1
         if self._num_undrafted == FORGET_AFTER:
-            self._draft_shares.extend([DRAFT_SHARE] * WINDOW)
-            self._draft_share = DRAFT_SHARE
+            self._drafts = _Share(DRAFT_SHARE)
 
-    def _follow(self, shares: "deque[float]", seconds: float, num_more: int) -> float:
-        """A share after a pass with `num_more` rows or drafts more than a step of one has."""
-        step_s = median(self._step_s) if self._step_s else 0.0
+    def note_verify(self, num_rows: int, num_drafted: int, seconds: float) -> None:
+        """Learn from a step of `num_rows` rows, one of which had a draft."""
+        self._num_undrafted = 0
+        self._follow(self._drafts, num_rows, num_drafted, seconds)
+
+    def note_prompt(self, num_rows: int, num_tokens: int, seconds: float) -> None:
+        """Learn from a step of `num_rows` rows that took tokens of a prompt along."""
+        self._follow(self._prompts, num_rows, num_tokens, seconds)
+
+    def _follow(self, share: "_Share", num_rows: int, num_more: int, seconds: float) -> None:
+        if self._recent_s:
+            share.follow(seconds, median(self._recent_s), self.decode(num_rows), num_more)
+
+
+class _Share:
+    """What one more of something costs, as a share of a step of one row."""
+
+    def __init__(self, first: float) -> None:
+        self.value = first
+        self._measured = deque([first] * WINDOW, WINDOW)
+
+    def follow(self, seconds: float, step_s: float, without: float, num_more: int) -> None:
+        """Learn from a step with `num_more` of it that would cost `without` without them."""
         if step_s > 0:
-            shares.append(max(0.0, (seconds / step_s - 1) / num_more))
-        return median(shares)
+            self._measured.append(max(0.0, (seconds / step_s - without) / num_more))
+        self.value = median(self._measured)

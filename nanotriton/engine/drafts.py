@@ -7,6 +7,7 @@ saves time: the text is decided by the model's own logits. Knows nothing of batc
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nanotriton.engine.costs import StepCosts
 
@@ -17,7 +18,7 @@ NGRAMS = (3, 2)  # the longer one knows better
 FIRST_ACCEPTANCE = 0.5
 # One guess moves the acceptance by this share: it forgets what lies more than a few lines back.
 ACCEPTANCE_RATE = 1 / 8
-# Drafting must look this much faster than not drafting: its costs are estimates.
+# A draft must look as if it brought so many tokens where none brings one: costs are estimates.
 MARGIN = 1.1
 
 
@@ -70,17 +71,27 @@ class Drafter:
         return []
 
 
-def draft_length(acceptance: float, num_decoding: int, limit: int, costs: StepCosts) -> int:
-    """How many tokens of a draft to verify, up to `limit`; 0 where speculation would lose.
+@dataclass(frozen=True, slots=True)
+class DraftValue:
+    """How many tokens of a draft to verify, and what that brings: tokens a step's time more."""
 
-    A verify pass serves one sequence alone (the graph's limit), so it competes with a step that
-    serves all `num_decoding` of them: what counts is tokens per second of either. A draft of k
-    tokens, each right with probability a, brings (1 - a^(k+1)) / (1 - a) tokens (Leviathan et al.
-    2023, equation 1).
+    length: int
+    gain: float
+
+
+def value_draft(acceptance: float, num_decoding: int, limit: int, costs: StepCosts) -> DraftValue:
+    """The best length up to `limit`; 0 where speculation would lose.
+
+    All `num_decoding` sequences get their tokens beside the draft, only later: what counts is the
+    tokens of all in the time of a step. A draft of k tokens, each right with probability a, brings
+    its own sequence (1 - a^(k+1)) / (1 - a) (Leviathan et al. 2023, equation 1).
     """
-    best, most = 0, MARGIN * num_decoding / costs.decode(num_decoding)
-    for length in LENGTHS:
-        rate = sum(acceptance**i for i in range(length + 1)) / costs.verify(length)
-        if length <= limit and rate > most:
-            best, most = length, rate
+    others = num_decoding - 1
+    without = (others + MARGIN) / costs.decode(num_decoding)
+    best = DraftValue(0, 0.0)
+    for length in (one for one in LENGTHS if one <= limit):
+        tokens = others + sum(acceptance**i for i in range(length + 1))
+        gain = tokens / costs.verify(num_decoding, length) - without
+        if gain > best.gain:
+            best = DraftValue(length, gain)
     return best

@@ -5,70 +5,53 @@ no lock, clock or I/O, and knows nothing of sampling, of drafting, or of what ma
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
 
 from nanotriton.engine.costs import StepCosts
-from nanotriton.engine.drafts import draft_length
+from nanotriton.engine.drafts import value_draft
 from nanotriton.engine.kv_slots import KVSlots
 from nanotriton.engine.picking import Sampled
+from nanotriton.engine.plan import Plan, Step
 from nanotriton.engine.prefix import PrefixCache
-from nanotriton.engine.sampler import needs_all_logits
 from nanotriton.engine.sequence import Sequence
 from nanotriton.engine.waiting import WaitingLine, urgency
 from nanotriton.errors import Unavailable
-from nanotriton.runners.base import Batch, Copy
+from nanotriton.runners.base import Copy
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One step: `touched` sequences grow in their slots, `sampled` ones get a token.
-
-    The rows of the batch's candidates belong to `sampled` in its order. A prefill chunk that isn't
-    the prompt's last samples nothing, and its one row of candidates is left unread.
-    """
-
-    kind: str  # "prefill", "decode" or "verify"
-    batch: Batch
-    touched: list[Sequence]
-    sampled: list[Sampled]
-
-    @property
-    def is_decoding(self) -> bool:
-        """Whether it goes on with texts that have begun."""
-        return self.kind != "prefill"
+# A step that takes a prompt's chunk along lasts so many times as long as one without, if it can.
+MAX_STRETCH = 2.5
+# Chunks beside running streams are cut to multiples of it: fewer shapes, and kernels like them.
+CHUNK_UNIT = 16
 
 
 class Scheduler:
-    """The most urgent first (see `urgency`); a prefill chunk and a decode turn alternate.
+    """Every step serves all running streams, and takes at most one chunk of one prompt along.
 
-    So a running stream waits for at most one chunk of somebody's prompt between two tokens, and
-    a new prompt waits for at most one decode turn a chunk. A decode turn belongs to whoever waited
-    longest: a sequence whose draft is worth it gets a verify pass of its own, the others one step
-    together. `costs` tells what is worth it; None leaves speculation off.
+    The most urgent prompt (see `urgency`) is the one that goes on. Its chunk is cut so that the
+    streams don't wait much longer for it than without; while nobody decodes it is `prefill_chunk`.
+    Where no prompt waits, the chunk's place goes to the sequence whose draft brings most, if that
+    pays. `costs` tells what fits and what pays.
     """
 
     def __init__(
         self,
         slots: KVSlots,
         prefixes: PrefixCache,
-        costs: StepCosts | None,
+        costs: StepCosts,
         *,
         num_candidates: int,
         max_waiting: int,
         prefill_chunk: int,
+        speculation: bool,
     ) -> None:
         self.waiting = WaitingLine()
         self.running: list[Sequence] = []
         self._slots = slots
         self._prefixes = prefixes
+        self._costs = costs
         self._num_candidates = num_candidates
         self._max_waiting = max_waiting
         self._prefill_chunk = prefill_chunk
-        self._costs = costs
-        self._prefilled_last = False
-        self._num_turns = 0
+        self._speculation = speculation
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises Unavailable when as many as may wait for a slot do so."""
@@ -100,21 +83,32 @@ class Scheduler:
         copies = self._admit(now_s)
         prefilling = [one for one in self.running if one.is_prefilling]
         decoding = [one for one in self.running if not one.is_prefilling]
-        if prefilling and not (decoding and self._prefilled_last):
-            self._prefilled_last = True
-            first = min(prefilling, key=lambda one: urgency(one, now_s))
-            return self._plan_prefill(first, copies)
-        self._prefilled_last = False
-        return self._plan_decoding(decoding, copies) if decoding else None
+        if not self.running:
+            return None
+        prompt = draft = None
+        if prefilling:
+            prompt = min(prefilling, key=lambda one: urgency(one, now_s))
+            copies += self._share(prompt)
+        elif draft := self._best_draft(decoding):
+            decoding.remove(draft.sequence)
+        return Step(
+            decoding,
+            self._slots.lengths,
+            copies,
+            self._num_candidates,
+            prompt,
+            self._max_chunk(len(decoding)),
+            draft,
+        ).compose()
 
     def commit(self, plan: Plan) -> None:
         """Note that the batch's tokens are in their slots, but for drafts that were wrong.
 
         The newest token is never there: it came out of the batch, not with it.
         """
-        num_new = plan.batch.input_ids.shape[1]
         for sequence in plan.touched:
             assert sequence.slot is not None
+            num_new = plan.batch.num_chunked if sequence is plan.chunked else 1
             sequence.num_cached = min(sequence.num_cached + num_new, len(sequence.tokens) - 1)
             self._slots.lengths[sequence.slot] = sequence.num_cached
 
@@ -130,26 +124,10 @@ class Scheduler:
             self.running.append(sequence)
         return copies
 
-    def _plan_prefill(self, sequence: Sequence, copies: list[Copy]) -> Plan:
-        assert sequence.slot is not None
-        if sequence.num_cached == sequence.num_reused:  # nothing of its own is computed yet
-            copies += self._share(sequence)
-        start = sequence.num_cached
-        chunk = sequence.tokens[start : start + self._prefill_chunk]
-        is_last = start + len(chunk) == len(sequence.tokens)
-        sampled = [Sampled(sequence)] if is_last else []
-        batch = Batch(
-            first_slot=sequence.slot,
-            input_ids=np.array([chunk], np.int64),  # (1, T)
-            past_lengths=np.array([start], np.int32),
-            rows=np.array([len(chunk) - 1], np.int64),
-            full_logits=self._needs_all_logits(sampled),
-            copies=tuple(copies),
-        )
-        return Plan("prefill", batch, [sequence], sampled)
-
     def _share(self, sequence: Sequence) -> list[Copy]:
-        """Let a sequence start from what other slots hold by now, if that is more."""
+        """Let a prompt start from what other slots hold by now, if that is more."""
+        if sequence.num_cached > sequence.num_reused:  # some of its own is computed
+            return []
         assert sequence.slot is not None
         user = sequence.request.settings.user
         copy = self._prefixes.share(sequence.slot, sequence.tokens, user)
@@ -158,57 +136,22 @@ class Scheduler:
         sequence.num_reused = sequence.num_cached = copy.length
         return [copy]
 
-    def _plan_decoding(self, decoding: list[Sequence], copies: list[Copy]) -> Plan:
-        drafts = [self._draft(one, len(decoding)) for one in decoding]
-        first = min(range(len(decoding)), key=lambda index: decoding[index].last_turn)
-        if drafts[first]:
-            plan = self._plan_verify(decoding[first], drafts[first], copies)
-        else:
-            undrafted = [one for one, draft in zip(decoding, drafts, strict=True) if not draft]
-            plan = self._plan_decode(undrafted, copies)
-        self._num_turns += 1
-        for sequence in plan.touched:
-            sequence.last_turn = self._num_turns
-        return plan
+    def _max_chunk(self, num_decoding: int) -> int:
+        """Tokens of a prompt that the next step may take along."""
+        if num_decoding == 0:
+            return self._prefill_chunk
+        room = self._costs.prompt_tokens(num_decoding, MAX_STRETCH)
+        return min(self._prefill_chunk, max(CHUNK_UNIT, room // CHUNK_UNIT * CHUNK_UNIT))
 
-    def _draft(self, sequence: Sequence, num_decoding: int) -> tuple[int, ...]:
-        """The part of a sequence's draft that is worth a pass of its own; often nothing."""
-        if self._costs is None or not (draft := sequence.drafter.propose()):
-            return ()
-        acceptance, limit = sequence.drafter.acceptance, sequence.num_left - 1
-        return tuple(draft[: draft_length(acceptance, num_decoding, limit, self._costs)])
-
-    def _plan_verify(self, sequence: Sequence, draft: tuple[int, ...], copies: list[Copy]) -> Plan:
-        assert sequence.slot is not None
-        sampled = [Sampled(sequence, draft)]
-        batch = Batch(
-            first_slot=sequence.slot,
-            input_ids=np.array([[sequence.tokens[-1], *draft]], np.int64),  # (1, T)
-            past_lengths=np.array([sequence.num_cached], np.int32),
-            rows=np.arange(1 + len(draft)),
-            full_logits=self._needs_all_logits(sampled),
-            copies=tuple(copies),
-        )
-        return Plan("verify", batch, [sequence], sampled)
-
-    def _plan_decode(self, sequences: list[Sequence], copies: list[Copy]) -> Plan:
-        by_slot = {one.slot: one for one in sequences if one.slot is not None}
-        order = sorted(by_slot)
-        first, last = order[0], order[-1]
-        input_ids = np.zeros((last - first + 1, 1), np.int64)  # (B, 1)
-        for slot in order:
-            input_ids[slot - first, 0] = by_slot[slot].tokens[-1]
-        sampled = [Sampled(by_slot[slot]) for slot in order]
-        batch = Batch(
-            first_slot=first,
-            input_ids=input_ids,
-            past_lengths=self._slots.lengths[first : last + 1].copy(),
-            rows=np.array(order, np.int64) - first,
-            full_logits=self._needs_all_logits(sampled),
-            copies=tuple(copies),
-        )
-        return Plan("decode", batch, sequences, sampled)
-
-    def _needs_all_logits(self, sampled: list[Sampled]) -> bool:
-        settings = [one.sequence.request.settings for one in sampled]
-        return any(needs_all_logits(one, self._num_candidates) for one in settings)
+    def _best_draft(self, decoding: list[Sequence]) -> Sampled | None:
+        """The draft that speeds the next step up most, as long as is worth it; often none."""
+        if not self._speculation:
+            return None
+        best, most = None, 0.0
+        for sequence in decoding:
+            if draft := sequence.drafter.propose():
+                acceptance, limit = sequence.drafter.acceptance, sequence.num_left - 1
+                value = value_draft(acceptance, len(decoding), limit, self._costs)
+                if value.gain > most:
+                    best, most = Sampled(sequence, tuple(draft[: value.length])), value.gain
+        return best

@@ -21,8 +21,7 @@ from nanotriton.tokenizer import TextDecoder, Tokenizer
 class Sequence:
     """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
 
-    `num_reused` of them were there, or in another slot, before the request came. `last_turn` is
-    the number of the last decode turn that was its own.
+    `num_reused` of them were there, or in another slot, before the request came.
     """
 
     def __init__(
@@ -36,7 +35,6 @@ class Sequence:
         self.slot: int | None = None
         self.num_cached = 0
         self.num_reused = 0
-        self.last_turn = 0
         self.drafter = Drafter(self.tokens)
         self.finish_reason: str | None = None
         self._context = context

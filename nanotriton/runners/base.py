@@ -23,26 +23,63 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """One call: row b works on slot `first_slot + b` and appends T tokens to it.
+class Chunk:
+    """T tokens for one slot: a piece of a prompt, or a newest token and the draft behind it.
 
-    input_ids     (B, T) int64
-    past_lengths  (B,) int32, tokens that the slot already holds; the new ones are written after
+    input_ids    (T,) int64, written after the `past_length` tokens that the slot already holds
+    """
+
+    slot: int
+    input_ids: NDArray[np.int64]
+    past_length: int
+
+    @property
+    def length(self) -> int:
+        """Tokens that the slot holds after the call."""
+        return self.past_length + len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """One token for each of B consecutive slots: row b works on slot `first_slot + b`.
+
+    input_ids     (B,) int64
+    past_lengths  (B,) int32, tokens that the slot already holds; the new one is written after
                   them. A row whose slot only lies between two others (a dead row) carries any
-                  token and its slot's own length: what it writes there is overwritten later.
-    rows          (R,) int64, positions b * T + t whose logits are wanted
-    full_logits   whether `Candidates.full` is wanted too (slow: V numbers a row)
-    copies        made before anything else, in their order
-
-    T > 1 needs B = 1 (a limit of ONNX Runtime's GroupQueryAttention with a past).
+                  token and the length that its slot has after the call, the chunk's tokens
+                  included: what it writes there is overwritten later.
     """
 
     first_slot: int
     input_ids: NDArray[np.int64]
     past_lengths: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One call: a chunk, decode rows, or both, whose N = T + B tokens pass the model together.
+
+    rows         (R,) int64, whose logits are wanted: the chunk's tokens count from 0, and the
+                 decode rows from T
+    full_logits  whether `Candidates.full` is wanted too (slow: V numbers a row)
+    copies       made before anything else, in their order
+    """
+
     rows: NDArray[np.int64]
+    chunk: Chunk | None = None
+    decode: Decode | None = None
     full_logits: bool = False
     copies: tuple[Copy, ...] = ()
+
+    @property
+    def num_chunked(self) -> int:
+        """T, 0 without a chunk."""
+        return len(self.chunk.input_ids) if self.chunk else 0
+
+    @property
+    def num_decoded(self) -> int:
+        """B, 0 without decode rows."""
+        return len(self.decode.input_ids) if self.decode else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +114,34 @@ class Runner(Protocol):
         DeviceLost when no call can work again, which ends the engine's process.
         """
         ...
+
+
+def check_batch(batch: Batch, runner: Runner) -> None:
+    """Assert that a batch is one that this runner can take: the engine's own invariants."""
+    chunk, decode = batch.chunk, batch.decode
+    assert chunk or decode
+    assert len(batch.rows) > 0
+    assert 0 <= batch.rows.min() <= batch.rows.max() < batch.num_chunked + batch.num_decoded
+    if chunk:
+        assert 0 <= chunk.slot < runner.num_slots, chunk.slot
+        assert 0 <= chunk.past_length < chunk.length <= runner.context, chunk
+        _check_ids(chunk.input_ids, runner)
+    if decode:
+        assert 0 <= decode.first_slot <= runner.num_slots - batch.num_decoded, decode.first_slot
+        assert decode.past_lengths.shape == decode.input_ids.shape, decode.past_lengths.shape
+        # A dead row whose slot is full writes at the one position that a slot has to spare.
+        assert 0 <= decode.past_lengths.min() <= decode.past_lengths.max() <= runner.context
+        _check_ids(decode.input_ids, runner)
+    if chunk and decode and 0 <= (row := chunk.slot - decode.first_slot) < batch.num_decoded:
+        assert decode.past_lengths[row] >= chunk.length, "a dead row writes into the chunk"
+    for one in batch.copies:
+        assert one.source != one.target, one
+        assert 0 < one.length <= runner.context, one
+
+
+def _check_ids(input_ids: NDArray[np.int64], runner: Runner) -> None:
+    assert input_ids.ndim == 1, input_ids.shape
+    assert 0 <= input_ids.min() <= input_ids.max() < runner.vocab_size, input_ids
 
 
 def fit_slots(cache_bytes: int, slot_bytes: int) -> int:

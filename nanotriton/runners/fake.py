@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanotriton.errors import RunnerError
-from nanotriton.runners.base import Batch, Candidates
+from nanotriton.runners.base import Batch, Candidates, Copy, check_batch
 
 
 @dataclass
 class FakeRunner:
-    """S slots over a vocabulary of V tokens; `batches` records the shape of every call.
+    """S slots over a vocabulary of V tokens; `batches` records T and B of every call.
 
     `fail_on` names a token id whose arrival makes the call raise RunnerError, `nan_on` one that
     makes its row's logits NaN. `echo` is how much likelier, in logits, it makes what followed the
@@ -33,24 +33,21 @@ class FakeRunner:
     batches: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._slots = np.full((self.num_slots, self.context), -1, np.int64)
+        # One position more than the context, as every runner has it: see `Decode`.
+        self._slots = np.full((self.num_slots, self.context + 1), -1, np.int64)
         self.cache_bytes = self._slots.nbytes
 
     def run(self, batch: Batch) -> Candidates:
         """Append the tokens and answer with logits seeded by each row's prefix."""
-        num_rows, num_new = batch.input_ids.shape
-        assert num_rows == 1 or num_new == 1
-        self.batches.append((num_rows, num_new))
+        check_batch(batch, self)
+        self.batches.append((batch.num_chunked, batch.num_decoded))
         for one in batch.copies:
-            self._slots[one.target] = -1  # what lay behind the copy must not be read
-            self._slots[one.target, : one.length] = self._slots[one.source, : one.length]
-            assert (self._slots[one.target, : one.length] >= 0).all(), one
-        if self.fail_on is not None and self.fail_on in batch.input_ids:
+            self._copy(one)
+        prefixes = self._append(batch)
+        newest = [prefix[-1] for prefix in prefixes]
+        if self.fail_on is not None and self.fail_on in newest:
             raise RunnerError(f"token {self.fail_on} was told to fail")
-        for row, past in enumerate(batch.past_lengths):
-            slot = self._slots[batch.first_slot + row]
-            slot[past : past + num_new] = batch.input_ids[row]
-        full = np.stack([self._logits(batch, position) for position in batch.rows])
+        full = np.stack([self._logits(prefixes[row]) for row in batch.rows])
         order = np.argsort(-full, axis=1)[:, : self.num_candidates]
         lse = np.log(np.exp(full).sum(axis=1))
         return Candidates(
@@ -60,11 +57,27 @@ class FakeRunner:
             full if batch.full_logits else None,
         )
 
-    def _logits(self, batch: Batch, position: int) -> NDArray[np.float32]:
-        row, column = divmod(int(position), batch.input_ids.shape[1])
-        prefix = self._slots[batch.first_slot + row, : batch.past_lengths[row] + column + 1]
+    def _copy(self, one: Copy) -> None:
+        self._slots[one.target] = -1  # what lay behind the copy must not be read
+        self._slots[one.target, : one.length] = self._slots[one.source, : one.length]
+        assert (self._slots[one.target, : one.length] >= 0).all(), one
+
+    def _append(self, batch: Batch) -> list[NDArray[np.int64]]:
+        """Write the tokens; of each of the N the prefix that it ends."""
+        ends: list[tuple[int, int]] = []
+        if chunk := batch.chunk:
+            self._slots[chunk.slot, chunk.past_length : chunk.length] = chunk.input_ids
+            ends += [(chunk.slot, end + 1) for end in range(chunk.past_length, chunk.length)]
+        if decode := batch.decode:
+            for row, past in enumerate(decode.past_lengths):
+                slot = decode.first_slot + row
+                self._slots[slot, past] = decode.input_ids[row]
+                ends.append((slot, int(past) + 1))
+        return [self._slots[slot, :end] for slot, end in ends]
+
+    def _logits(self, prefix: NDArray[np.int64]) -> NDArray[np.float32]:
         assert (prefix >= 0).all(), "a position was read that was never written"
-        if batch.input_ids[row, column] == self.nan_on:
+        if prefix[-1] == self.nan_on:
             return np.full(self.vocab_size, np.nan, np.float32)
         seed = zlib.crc32(prefix.tobytes())
         logits = np.random.default_rng(seed).normal(0, 3, self.vocab_size).astype(np.float32)

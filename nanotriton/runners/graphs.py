@@ -67,9 +67,9 @@ class Graphs:
             self._decode = _open_session(folder, decode.file, num_threads)
             self._max_decode_rows = rows
 
-    def pick(self, num_sequences: int, num_tokens: int) -> ort.InferenceSession:
-        """The session for a step of T tokens for B sequences."""
-        is_small = num_tokens == 1 and num_sequences <= self._max_decode_rows
+    def pick(self, num_chunked: int, num_decoded: int) -> ort.InferenceSession:
+        """The session for a call of T tokens of a chunk and B decode rows."""
+        is_small = num_chunked == 0 and num_decoded <= self._max_decode_rows
         return self._decode if is_small else self._main
 
 

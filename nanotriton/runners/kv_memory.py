@@ -59,8 +59,6 @@ class KVMemory:
 
     def copy(self, one: Copy) -> None:
         """Put a copy of a slot's beginning on the stream: T positions of every head."""
-        assert one.source != one.target, one
-        assert 0 < one.length <= self.layout.context, one
         position_bytes = self.layout.head_dim * self.layout.item_bytes
         for layer in range(self.layout.num_layers):
             for index in (0, 1):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nanotriton import contract
 from nanotriton.contract import Manifest
 from nanotriton.errors import RunnerError
-from nanotriton.runners.base import Batch, Candidates, fit_slots
+from nanotriton.runners.base import Batch, Candidates, Decode, check_batch, fit_slots
 from nanotriton.runners.cuda import Device
 from nanotriton.runners.kv_memory import KVLayout, KVMemory
 from nanotriton.runners.phase import Phase, Tokens
@@ -79,16 +79,7 @@ class TrtRunner:
 
     def run(self, batch: Batch) -> Candidates:
         """Make the copies, append the tokens to their slots, return the wanted rows' candidates."""
-        num_sequences, num_tokens = batch.input_ids.shape
-        assert num_tokens == 1 or num_sequences == 1, batch.input_ids.shape
-        assert 0 <= batch.first_slot <= self.num_slots - num_sequences, batch.first_slot
-        assert batch.past_lengths.shape == (num_sequences,), batch.past_lengths.shape
-        assert batch.past_lengths.min() >= 0, batch.past_lengths
-        assert batch.past_lengths.max() + num_tokens <= self.context + (num_tokens == 1)
-        assert batch.input_ids.min() >= 0, batch.input_ids.min()
-        assert batch.input_ids.max() < self.vocab_size, batch.input_ids.max()
-        assert len(batch.rows) > 0
-
+        check_batch(batch, self)
         for one in batch.copies:
             self._memory.copy(one)
         found, places = [], []
@@ -102,26 +93,30 @@ class TrtRunner:
         return found[0] if len(found) == 1 else _joined(found, np.argsort(np.concatenate(places)))
 
     def _turns(self, batch: Batch) -> list[list[_Piece]]:
-        """What is launched before each wait."""
-        if batch.input_ids.shape[1] == 1:
-            return [[self._decode_piece(batch)]]
-        return [[piece] for piece in self._chunk_pieces(batch)]
-
-    def _decode_piece(self, batch: Batch) -> _Piece:
-        """All rows reach the head, so that a recorded step doesn't depend on which are dead."""
-        every = np.arange(len(batch.input_ids))
-        tokens = Tokens(batch.first_slot, batch.input_ids, batch.past_lengths)
-        return _Piece(self._decode, tokens, every, batch.rows, np.arange(len(batch.rows)))
+        """What is launched before each wait: as a rule, all of it."""
+        turns = [[piece] for piece in self._chunk_pieces(batch)] or [[]]
+        if batch.decode:
+            turns[-1].append(self._decode_piece(batch.decode, batch))
+        return turns
 
     def _chunk_pieces(self, batch: Batch) -> Iterator[_Piece]:
         """Pieces of at most the plan's chunk, which is one piece as the engine has them."""
-        most = self._prefill.max_tokens
-        for start in range(0, batch.input_ids.shape[1], most):
-            ids = batch.input_ids[:, start : start + most]
-            places = np.flatnonzero(batch.rows // most == start // most)
+        most, chunk = self._prefill.max_tokens, batch.chunk
+        for start in range(0, batch.num_chunked, most):
+            assert chunk
+            ids = chunk.input_ids[None, start : start + most]  # (1, T)
+            lies_here = (start <= batch.rows) & (batch.rows < start + ids.size)
+            places = np.flatnonzero(lies_here)
             rows = batch.rows[places] - start if len(places) else np.zeros(1, np.int64)
-            tokens = Tokens(batch.first_slot, ids, batch.past_lengths + np.int32(start))
+            tokens = Tokens(chunk.slot, ids, np.array([chunk.past_length + start], np.int32))
             yield _Piece(self._prefill, tokens, rows, np.arange(len(places)), places)
+
+    def _decode_piece(self, decode: Decode, batch: Batch) -> _Piece:
+        """All rows reach the head, so that a recorded step doesn't depend on which are dead."""
+        tokens = Tokens(decode.first_slot, decode.input_ids[:, None], decode.past_lengths)
+        places = np.flatnonzero(batch.rows >= batch.num_chunked)
+        wanted = batch.rows[places] - batch.num_chunked
+        return _Piece(self._decode, tokens, np.arange(batch.num_decoded), wanted, places)
 
     def close(self) -> None:
         """Give the device's memory back."""

@@ -163,12 +163,12 @@ def test_nan_in_the_prompt_fails_the_request():
 def test_runner_error_in_a_prompt_fails_only_that_request():
     alone = complete_alone(OTHER)
     drive = Drive(fail_on=token_only_in([90, 91, 92, 93], [*OTHER, *alone.tokens]))
-    first = drive.submit(OTHER)
+    failing = drive.submit([1, drive.runner.fail_on])
     drive.step()
-    second = drive.submit([1, drive.runner.fail_on])
+    number = drive.submit(OTHER)
     drive.finish()
-    assert drive.outcome(first) == alone
-    assert "was told to fail" in str(drive.outcome(second).error)
+    assert drive.outcome(number) == alone
+    assert "was told to fail" in str(drive.outcome(failing).error)
 
 
 def test_runner_error_fails_what_the_step_touched_and_the_engine_goes_on():

@@ -5,10 +5,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanotriton.engine.costs import DRAFT_SHARE, FORGET_AFTER, StepCosts
-from nanotriton.engine.drafts import LENGTHS, MAX_DRAFT, NGRAMS, Drafter, draft_length
+from nanotriton.engine.drafts import LENGTHS, MAX_DRAFT, NGRAMS, Drafter, value_draft
 
 TEXT = [*range(20), 3, 4, 5]
+STEP_S = 0.010
 TOKENS = st.lists(st.integers(0, 3), max_size=40)
+
+
+def draft_length(acceptance, num_decoding, limit=MAX_DRAFT, costs=None):
+    return value_draft(acceptance, num_decoding, limit, costs or StepCosts()).length
+
+
+def learned(verify_s, *, times=100, costs=None):
+    """Costs after steps of one row and verify steps of 4 drafted tokens, in turn."""
+    costs = costs or StepCosts()
+    for _ in range(times):
+        costs.note_decode(1, STEP_S)
+        costs.note_verify(1, 4, verify_s)
+    return costs
 
 
 def reference(tokens):
@@ -79,73 +93,62 @@ def test_proposal_is_not_scored_twice():
 
 @pytest.mark.parametrize(
     ("acceptance", "num_decoding", "expected"),
-    [(0.0, 1, 0), (0.1, 1, 0), (0.6, 1, 4), (1.0, 1, 8), (0.6, 2, 0), (0.95, 4, 8), (0.8, 8, 0)],
+    [(0.0, 1, 0), (0.1, 1, 0), (0.6, 1, 4), (1.0, 1, 8), (0.6, 2, 2), (0.95, 4, 8), (0.6, 8, 2)],
 )
 def test_draft_is_as_long_as_acceptance_and_load_allow(acceptance, num_decoding, expected):
-    assert draft_length(acceptance, num_decoding, MAX_DRAFT, StepCosts()) == expected
+    assert draft_length(acceptance, num_decoding) == expected
 
 
 @given(st.floats(0, 1), st.integers(1, 64), st.integers(0, 20))
 def test_draft_never_passes_the_limit_nor_grows_with_the_load(acceptance, num_decoding, limit):
-    costs = StepCosts()
-    length = draft_length(acceptance, num_decoding, limit, costs)
+    length = draft_length(acceptance, num_decoding, limit)
     assert length in (0, *LENGTHS)
     assert length <= limit
-    assert bool(length) >= bool(draft_length(acceptance, num_decoding + 1, limit, costs))
+    assert bool(length) >= bool(draft_length(acceptance, num_decoding + 1, limit))
+
+
+@given(st.floats(0, 1), st.integers(1, 64))
+def test_surer_draft_brings_no_less(acceptance, num_decoding):
+    values = [value_draft(a, num_decoding, MAX_DRAFT, StepCosts()) for a in (acceptance, 1.0)]
+    assert values[0].gain <= values[1].gain
 
 
 def test_dear_verify_passes_end_speculation_and_cheap_ones_bring_it_back():
-    costs = StepCosts()
-    for _ in range(100):
-        costs.note(1, 1, 0.010)
-        costs.note(1, 5, 0.050)
-    assert draft_length(0.6, 1, MAX_DRAFT, costs) == 0
-    for _ in range(100):
-        costs.note(1, 1, 0.010)
-        costs.note(1, 5, 0.011)
-    assert draft_length(0.6, 1, MAX_DRAFT, costs) > 0
+    costs = learned(5 * STEP_S)
+    assert draft_length(0.6, 1, costs=costs) == 0
+    assert draft_length(0.6, 1, costs=learned(1.1 * STEP_S, costs=costs)) > 0
 
 
 def test_speculation_that_stopped_is_tried_again_after_a_while():
-    costs = StepCosts()
-    for _ in range(100):
-        costs.note(1, 1, 0.010)
-        costs.note(1, 5, 0.050)
+    costs = learned(5 * STEP_S)
     for _ in range(FORGET_AFTER):
-        costs.note(1, 1, 0.010)
-    assert costs.verify(4) == 1 + 4 * DRAFT_SHARE
+        costs.note_decode(1, STEP_S)
+    assert costs.verify(1, 4) == 1 + 4 * DRAFT_SHARE
 
 
-def test_cheap_rows_make_the_batch_win_against_a_verify_pass():
-    costs = StepCosts()
-    assert draft_length(0.7, 2, MAX_DRAFT, costs) > 0
+def test_dear_rows_make_a_draft_beside_them_cheap():
+    costs = learned(1.4 * STEP_S)
+    plain = draft_length(0.5, 8, costs=costs)
     for _ in range(100):
-        costs.note(1, 1, 0.010)
-        costs.note(2, 1, 0.0101)
-        costs.note(1, 5, 0.013)
-    assert draft_length(0.7, 2, MAX_DRAFT, costs) == 0
-    assert draft_length(0.7, 1, MAX_DRAFT, costs) > 0
+        costs.note_decode(1, STEP_S)
+        costs.note_decode(8, 8 * STEP_S)
+    assert draft_length(0.5, 8, costs=costs) > plain
 
 
 def test_odd_measurements_keep_the_costs_sane():
     costs = StepCosts()
-    costs.note(1, 5, 1.0)  # nothing to compare it with yet
-    assert costs.verify(4) == 1 + 4 * DRAFT_SHARE
+    costs.note_verify(1, 4, 1.0)  # nothing to compare it with yet
+    assert costs.verify(1, 4) == 1 + 4 * DRAFT_SHARE
     for _ in range(100):
-        costs.note(1, 1, 1.0)
-        costs.note(1, 5, 0.0)
-        costs.note(4, 1, 1e6)
-    assert costs.verify(4) == 1
+        costs.note_decode(1, 1.0)
+        costs.note_verify(1, 4, 0.0)
+        costs.note_decode(4, 1e6)
+    assert costs.verify(1, 4) == 1
     assert 1 < costs.decode(2) < math.inf
 
 
 def test_single_slow_passes_teach_nothing():
-    costs = StepCosts()
-    for _ in range(50):
-        costs.note(1, 1, 0.010)
-        costs.note(1, 5, 0.012)
-    before = costs.verify(4)
-    for _ in range(5):
-        costs.note(1, 1, 0.100)
-        costs.note(1, 5, 0.300)
-    assert costs.verify(4) == before
+    costs = learned(1.2 * STEP_S, times=50)
+    before = costs.verify(1, 4)
+    costs.note_decode(1, 10 * STEP_S)
+    assert learned(30 * STEP_S, times=5, costs=costs).verify(1, 4) == before

@@ -165,7 +165,7 @@ def test_growing_prompt_computes_only_what_is_new():
     drive = Drive()
     assert hits_of(drive, BEGIN) == 0
     assert hits_of(drive, [*BEGIN, 41, 42]) == 40
-    assert drive.runner.batches[-2:] == [(1, 2), (1, 1)]
+    assert drive.runner.batches[-2:] == [(2, 0), (0, 1)]
     assert hits_of(drive, BEGIN[:20]) == 19
 
 
@@ -187,7 +187,7 @@ def test_prompts_that_come_together_compute_their_beginning_once():
     for token in (90, 91, 92):
         drive.submit([*BEGIN, token], max_tokens=1)
     drive.finish()
-    assert drive.runner.batches == [(1, 41), (1, 1), (1, 1)]
+    assert drive.runner.batches == [(41, 0), (1, 0), (1, 0)]
 
 
 def test_cancelled_prompt_leaves_what_it_computed():

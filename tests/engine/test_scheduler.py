@@ -1,7 +1,7 @@
-from itertools import pairwise
-
 import pytest
-from driving import Drive, complete_alone
+from driving import PLAIN, Drive, complete_alone
+
+from nanotriton.engine.scheduler import CHUNK_UNIT
 
 PROMPT = [3, 1, 4]
 
@@ -9,11 +9,6 @@ PROMPT = [3, 1, 4]
 def slots_in_use(drive):
     """Slot of each running request, by its number."""
     return {one.request.key[1]: one.slot for one in drive.engine.scheduler.running}
-
-
-def is_prefill(batch):
-    """Whether a (B, T) call brought a chunk of a prompt, where chunks have 4 tokens."""
-    return batch == (1, 4)
 
 
 def test_requests_get_the_lowest_slots_in_the_order_they_came():
@@ -94,31 +89,69 @@ def test_peer_that_is_gone_loses_all_of_its_requests():
     assert not drive.engine.has_work
 
 
-def test_prompt_chunks_and_decode_steps_take_turns():
+def test_chunks_of_a_prompt_and_rows_of_streams_share_steps():
     drive = Drive(prefill_chunk=4)
     drive.submit(PROMPT)
     drive.step()
     drive.submit([5] * 20)
-    for _ in range(10):
+    for _ in range(6):
         drive.step()
-    assert [is_prefill(one) for one in drive.runner.batches[1:]] == [False, True] * 5
+    assert drive.runner.batches == [(3, 0)] + [(4, 1)] * 5 + [(0, 2)]
 
 
-def test_running_stream_gets_a_token_at_least_every_second_step():
+def test_running_stream_gets_a_token_at_every_step():
     drive = Drive(prefill_chunk=4)
     stream = drive.submit(PROMPT)
     drive.step()
     for _ in range(3):
         drive.submit([5] * 20)
-    brought = [stream in drive.step() for _ in range(24)]
-    assert all(any(pair) for pair in pairwise(brought))
+    assert all(stream in drive.step() for _ in range(15))
+
+
+def test_chunk_of_a_slot_between_those_of_streams_is_harmed_by_no_dead_row():
+    drive = Drive(num_slots=3, prefill_chunk=4, options=PLAIN)
+    streams = [drive.submit(PROMPT), drive.submit(PROMPT, max_tokens=1), drive.submit([7, 8])]
+    while len(drive.events) < 3:
+        drive.step()
+    between = drive.submit([*range(40, 60)], max_tokens=3)
+    drive.step()
+    assert slots_in_use(drive)[between] == 1
+    assert drive.runner.batches[-1] == (4, 3)
+    drive.finish()
+    assert drive.outcome(between) == complete_alone([*range(40, 60)], max_tokens=3)
+    assert drive.outcome(streams[2]) == complete_alone([7, 8])
 
 
 def test_prompt_enters_without_pauses_while_nobody_decodes():
     drive = Drive(prefill_chunk=4)
     drive.submit([5] * 16, max_tokens=2)
     drive.finish()
-    assert drive.runner.batches == [(1, 4)] * 4 + [(1, 1)]
+    assert drive.runner.batches == [(4, 0)] * 4 + [(0, 1)]
+
+
+def test_chunks_beside_streams_are_cut_and_whole_without_them():
+    drive = Drive(context=512)
+    stream = drive.submit(PROMPT)
+    drive.submit([5] * 300, max_tokens=1)
+    for _ in range(3):
+        drive.step()
+    assert drive.runner.batches == [(3, 0), (CHUNK_UNIT, 1), (CHUNK_UNIT, 1)]
+    drive.cancel(stream)
+    drive.step()
+    assert drive.runner.batches[-1] == (128, 0)
+
+
+def test_cancelled_prompt_and_stream_of_mixed_steps_leave_the_others():
+    drive = Drive(prefill_chunk=4)
+    numbers = [drive.submit(PROMPT) for _ in range(3)]
+    prompt = drive.submit([5] * 20)
+    while drive.runner.batches[-1:] != [(4, 3)]:
+        drive.step()
+    assert drive.cancel(prompt) == [prompt]
+    assert drive.cancel(numbers[1]) == [numbers[1]]
+    drive.finish()
+    for number in (numbers[0], numbers[2]):
+        assert drive.outcome(number) == complete_alone(PROMPT)
 
 
 @pytest.mark.parametrize("num_prompt", [1, 3, 4, 5, 8, 9])
@@ -137,4 +170,4 @@ def test_all_running_requests_decode_in_one_batch():
     while any(one.is_prefilling for one in drive.engine.scheduler.running) or not drive.events:
         drive.step()
     assert drive.step() == [0, 1, 2]
-    assert drive.runner.batches[-1] == (3, 1)
+    assert drive.runner.batches[-1] == (0, 3)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from batches import decode, prefill
 
 from export.artifact import write_artifact
 from export.blockwise import BLOCK_SIZES, pack, quantize_blocks, round_weight
@@ -7,7 +8,6 @@ from export.checkpoint import load_checkpoint
 from export.model_file import Model, read_model, write_model
 from export.parity import default_text, measure_parity
 from export.rotated import HEAD_BIAS, rotate_model
-from nanotriton.runners.base import Batch
 from nanotriton.runners.ort import OrtRunner
 
 # An activation has 8 bits a block: half a step of 1/127 of its block's largest value, many of
@@ -17,11 +17,6 @@ MAX_ACTIVATION_ERROR = 0.02
 
 def untie(content):
     content["model"]["lm_head.weight"] = content["model"]["lm_head.weight"].flip(0)
-
-
-def prefill(runner, slot, ids):
-    past = np.zeros(1, np.int32)
-    return runner.run(Batch(slot, ids[None], past, np.arange(len(ids)), True)).full.copy()
 
 
 def restored(model):
@@ -110,8 +105,7 @@ def test_row_hardly_depends_on_its_batch_mates(runner_of, ids, mates):
     runner = runner_of("int4")
     for slot, length in enumerate([20, *mates]):
         prefill(runner, slot, ids[:length])
-    past = np.array([20, *mates], np.int32)
-    tokens = ids[past][:, None]
-    alone = runner.run(Batch(0, tokens[:1], past[:1], np.arange(1), True)).full.copy()
-    together = runner.run(Batch(0, tokens, past, np.arange(3), True)).full
+    past = [20, *mates]
+    alone = decode(runner, 0, ids[past[:1]], past[:1])
+    together = decode(runner, 0, ids[past], past)
     assert np.abs(together[0] - alone[0]).max() < 0.01 * np.abs(alone).max()

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from stepping import decode, prefill
 
 from export.artifact import write_artifact
 from export.checkpoint import load_checkpoint
@@ -16,7 +17,7 @@ from export.reference import Reference
 from nanotriton import contract
 from nanotriton.contract import Manifest
 from nanotriton.errors import CheckpointError
-from nanotriton.runners.base import Batch, Copy
+from nanotriton.runners.base import Copy
 
 TEXT = "".join(map(chr, range(32, 127))) * 6
 DTYPES = {False: "float32", True: "float16"}
@@ -116,9 +117,9 @@ def test_batched_verify_equals_single_sequences(checkpoint, ids, tmp_path):
     runner = runner_of(checkpoint, tmp_path)
     expected = expected_logits(checkpoint, ids)
     for slot, length in ((1, 40), (2, 3)):
-        runner.run(Batch(slot, ids[None, :length], np.zeros(1, np.int32), np.array([0])))
+        prefill(runner, slot, ids[:length])
     both = np.stack([ids[40:45], ids[3:8]])
-    found = runner.run(Batch(1, both, np.array([40, 3], np.int32), np.arange(10), True))
+    found = runner.call(1, both, np.array([40, 3]))
     np.testing.assert_allclose(found.full, expected[[*range(40, 45), *range(3, 8)]], atol=1e-5)
 
 
@@ -126,18 +127,15 @@ def test_dead_row_of_a_full_slot_harms_no_slot(checkpoint, ids, tmp_path):
     runner = runner_of(checkpoint, tmp_path)
     expected = expected_logits(checkpoint, ids)
     for slot, length in ((0, 63), (1, 64), (2, 5)):
-        runner.run(Batch(slot, ids[None, :length], np.zeros(1, np.int32), np.array([0])))
-    past = np.array([63, 64, 5], np.int32)
-    found = runner.run(Batch(0, ids[[63, 0, 5]][:, None], past, np.array([0, 2]), True))
-    np.testing.assert_allclose(found.full, expected[[63, 5]], atol=1e-5)
+        prefill(runner, slot, ids[:length])
+    found = decode(runner, 0, ids[[63, 0, 5]], [63, 64, 5], [0, 2])
+    np.testing.assert_allclose(found, expected[[63, 5]], atol=1e-5)
 
 
 def test_copied_slot_goes_on(checkpoint, ids, tmp_path):
     runner = runner_of(checkpoint, tmp_path)
-    runner.run(Batch(3, ids[None, :20], np.zeros(1, np.int32), np.array([0])))
-    past = np.array([20], np.int32)
-    step = Batch(0, ids[None, 20:21], past, np.array([0]), True, (Copy(3, 0, 20),))
-    found = runner.run(step).full
+    prefill(runner, 3, ids[:20])
+    found = prefill(runner, 0, ids[20:21], copies=(Copy(3, 0, 20),), past=20)
     np.testing.assert_allclose(found, expected_logits(checkpoint, ids)[[20]], atol=1e-5)
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from batches import decode, decode_of, prefill
 
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import is_final
@@ -57,27 +58,25 @@ def test_text_is_the_same_with_and_without(runner_of, artifact_of, precision, te
     tokenizer = load_tokenizer(artifact_of(precision))
     settings = Settings(max_tokens=8, temperature=temperature, top_k=20, seed=3)
     found = {}
-    for name, options in (("plain", PLAIN), ("all", {})):
+    for name, options in (("alone", PLAIN), ("plain", PLAIN), ("all", {})):
         limits = EngineOptions(prefill_chunk=16, **options)
         ticks = itertools.count()
         clock = ticks.__next__
         engine = Engine(runner_of(precision), tokenizer, clock, clock, limits)
-        found[name] = complete_all(engine, settings, overlap)
+        found[name] = complete_all(engine, settings, 200 if name == "alone" else overlap)
         hits = engine.stats()["prefix_hit_tokens"]
         assert (hits > 0) is (name == "all")
-    assert found["all"] == found["plain"]
+    assert found["all"] == found["plain"] == found["alone"]
 
 
 @pytest.mark.parametrize("length", [1, 17, 64])
 def test_copied_beginning_is_as_good_as_the_computed_one(runner_of, ids, length):
     runner = runner_of("fp32")
-    past = np.zeros(1, np.int32)
-    runner.run(Batch(0, ids[None], past, np.array([63])))
-    runner.run(Batch(2, ids[None, ::-1].copy(), past, np.array([63])))
-    last = Batch(2, ids[None, -1:], np.array([63], np.int32), np.array([0]), True)
-    expected = runner.run(Batch(0, last.input_ids, last.past_lengths, last.rows, True)).full.copy()
+    prefill(runner, 0, ids)
+    prefill(runner, 2, ids[::-1])
+    expected = decode(runner, 0, ids[-1:], [63])
     copies = (Copy(0, 2, length), Copy(2, 3, length), Copy(3, 1, length))
-    runner.run(Batch(0, last.input_ids, last.past_lengths, last.rows, copies=copies))
+    runner.run(Batch(np.array([0]), decode=decode_of(0, ids[-1:], [63]), copies=copies))
     runner._cache[:, :, 1, :, length:] = runner._cache[:, :, 0, :, length:]
-    found = runner.run(Batch(1, last.input_ids, last.past_lengths, last.rows, True)).full
+    found = decode(runner, 1, ids[-1:], [63])
     np.testing.assert_array_equal(found, expected)

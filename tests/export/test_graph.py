@@ -25,6 +25,13 @@ def axes_of(values):
     }
 
 
+def caches_of(name):
+    """Axes of both parts' caches."""
+    names = [name(layer, kind) for layer in range(2) for kind in "kv"]
+    decode = {one: ["B", 2, "M", 16] for one in names}
+    return decode | {contract.chunk_name(one): [1, 2, "chunk_M", 16] for one in names}
+
+
 def check_logits(checkpoint, folder):
     """Hold the written graph to the reference, through every cache path."""
     write_artifact(checkpoint, folder, "pytest")
@@ -56,20 +63,24 @@ def test_graph_of_huggingface_computes_its_logits(huggingface, tmp_path, fields)
 
 def test_names_and_axes_are_the_contracts(artifact_of):
     model = read_model(artifact_of("fp32"))
-    cache = ["B", 2, "M", 16]
     assert axes_of(model.inputs) == {
-        contract.GRAPH_INPUT_IDS: ["B", "T"],
-        contract.GRAPH_POSITION_IDS: ["B", "T"],
+        contract.GRAPH_INPUT_IDS: ["N"],
+        contract.GRAPH_POSITION_IDS: ["N"],
+        contract.GRAPH_ROWS: ["R"],
+        contract.GRAPH_ATTENTION_ROWS: ["N"],
+        contract.GRAPH_ATTENDED: ["B", 1],
         contract.GRAPH_SEQLENS_K: ["B"],
         contract.GRAPH_TOTAL_LEN: [1],
-        contract.GRAPH_ROWS: ["R"],
-    } | {contract.past_name(layer, kind): cache for layer in range(2) for kind in "kv"}
+        contract.chunk_name(contract.GRAPH_ATTENDED): [1, "T"],
+        contract.chunk_name(contract.GRAPH_SEQLENS_K): [1],
+        contract.chunk_name(contract.GRAPH_TOTAL_LEN): [1],
+    } | caches_of(contract.past_name)
     assert axes_of(model.outputs) == {
         contract.GRAPH_TOP_LOGITS: ["R", 64],
         contract.GRAPH_TOP_TOKENS: ["R", 64],
         contract.GRAPH_LSE: ["R"],
         contract.GRAPH_LOGITS: ["R", NUM_TOKENS],
-    } | {contract.present_name(layer, kind): cache for layer in range(2) for kind in "kv"}
+    } | caches_of(contract.present_name)
 
 
 def test_tied_embedding_is_stored_once(checkpoint):

@@ -7,7 +7,8 @@ from stepping import prefill
 
 from nanotriton.contract import Manifest
 from nanotriton.errors import ManifestError, RunnerError
-from nanotriton.runners.ort import MAX_BINDINGS, OrtRunner
+from nanotriton.runners.bindings import MAX_BINDINGS
+from nanotriton.runners.ort import OrtRunner
 
 
 def test_bindings_are_bounded_and_still_right(runner_of, ids):

@@ -59,10 +59,12 @@ class Forgetful:
         self.vocab_size, self.num_candidates = runner.vocab_size, runner.num_candidates
 
     def run(self, batch: Batch) -> Candidates:
-        past = batch.past_lengths.copy()
-        if len(past) > 1:
+        if batch.decode and not batch.chunk and batch.num_decoded > 1:
+            past = batch.decode.past_lengths.copy()
             past[1] -= 1
-        return self._runner.run(dataclasses.replace(batch, past_lengths=past))
+            decode = dataclasses.replace(batch.decode, past_lengths=past)
+            batch = dataclasses.replace(batch, decode=decode)
+        return self._runner.run(batch)
 
 
 def test_broken_cache_of_one_slot_is_found(checkpoint, runner_of):

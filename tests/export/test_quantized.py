@@ -1,24 +1,13 @@
 import numpy as np
 import pytest
+from batches import chunk_of, decode, logits_of, prefill
 
 from export.artifact import quantize_artifact
 from export.model_file import Model, read_model, write_model
 from export.quantized import quantize_model
 from export.rotated import rotate_model
 from nanotriton.errors import ArtifactError
-from nanotriton.runners.base import Batch
 from nanotriton.runners.ort import OrtRunner
-
-
-def prefill(runner, slot, ids):
-    past = np.zeros(1, np.int32)
-    return runner.run(Batch(slot, ids[None], past, np.arange(len(ids)), True)).full.copy()
-
-
-def decode(runner, first_slot, tokens, lengths):
-    rows = np.arange(len(lengths))
-    batch = Batch(first_slot, np.array(tokens)[:, None], np.array(lengths, np.int32), rows, True)
-    return runner.run(batch).full.copy()
 
 
 @pytest.mark.parametrize("mates", [[60, 1], [5, 33], [0, 63]], ids=str)
@@ -35,8 +24,8 @@ def test_row_does_not_depend_on_its_batch_mates(runner_of, ids, mates):
 def test_row_does_not_depend_on_which_rows_are_asked_for(runner_of, ids):
     runner = runner_of("int8")
     expected = prefill(runner, 0, ids)
-    batch = Batch(1, ids[None], np.zeros(1, np.int32), np.array([63, 4]), True)
-    np.testing.assert_array_equal(runner.run(batch).full, expected[[63, 4]])
+    found = logits_of(runner, chunk_of(1, ids), rows=[63, 4])
+    np.testing.assert_array_equal(found, expected[[63, 4]])
 
 
 def test_sequence_does_not_depend_on_what_follows_it(runner_of, ids):

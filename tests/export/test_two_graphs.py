@@ -5,13 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+from batches import decode, prefill
 
 from export.artifact import MAX_DECODE_ROWS
 from export.model_file import read_model
 from export.parity import generate
 from nanotriton.contract import DECODE_GRAPH_FILE, GRAPH_FILE, Manifest
 from nanotriton.errors import ManifestError, RunnerError
-from nanotriton.runners.base import Batch
 from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner
 
@@ -31,18 +31,15 @@ def prompts(ids):
     return [ids[: 8 + 3 * slot] for slot in range(NUM_SLOTS)]
 
 
-def decode(runner, num_rows, ids, past=20):
-    """Logits (R, V) of one step for the first slots."""
-    lengths = np.full(num_rows, past, np.int32)
-    tokens = np.full((num_rows, 1), ids[past])
-    return runner.run(Batch(0, tokens, lengths, np.arange(num_rows), True)).full.copy()
+def decode_same(runner, num_rows, ids, past=20):
+    """Logits (R, V) of one step for the first slots, all of them at the same place."""
+    return decode(runner, 0, [ids[past]] * num_rows, [past] * num_rows)
 
 
 def fill(runner, ids, length=20):
     """The same prompt into every slot."""
     for slot in range(NUM_SLOTS):
-        past = np.zeros(1, np.int32)
-        runner.run(Batch(slot, ids[None, :length], past, np.array([length - 1])))
+        prefill(runner, slot, ids[:length])
 
 
 def test_manifest_says_which_graph_serves_what(artifact_of):
@@ -74,9 +71,9 @@ def test_decode_of_few_rows_takes_the_decode_graph(open_auto, ids, use, limit):
     int4._cache[:] = int8._cache
     for num_rows in range(1, NUM_SLOTS + 1):
         right, wrong = (int4, int8) if num_rows <= limit else (int8, int4)
-        found = decode(runner, num_rows, ids)
-        np.testing.assert_array_equal(found, decode(right, num_rows, ids))
-        assert (found != decode(wrong, num_rows, ids)).any()
+        found = decode_same(runner, num_rows, ids)
+        np.testing.assert_array_equal(found, decode_same(right, num_rows, ids))
+        assert (found != decode_same(wrong, num_rows, ids)).any()
 
 
 def test_prompts_take_the_main_graph(open_auto, ids):
@@ -103,12 +100,11 @@ def test_graphs_that_take_turns_stay_between_the_two_alone(open_auto, ids):
     fill(both, ids)
     fill(int8, ids)
     for past in range(20, 60):
-        found = decode(both, (1, NUM_SLOTS)[past % 2], ids, past)
+        found = decode_same(both, (1, NUM_SLOTS)[past % 2], ids, past)
         if past % 2 == 0:  # the other slots get this token too, or they would miss it
             for slot in range(1, NUM_SLOTS):
-                lengths, tokens = np.array([past], np.int32), ids[None, past : past + 1]
-                both.run(Batch(slot, tokens, lengths, np.arange(1)))
-        expected = decode(int8, NUM_SLOTS, ids, past)
+                decode(both, slot, [ids[past]], [past])
+        expected = decode_same(int8, NUM_SLOTS, ids, past)
         assert np.abs(found[0] - expected[0]).max() < 0.15 * np.abs(expected).max()
 
 

@@ -6,6 +6,7 @@ computes what its checkpoint does is parity's matter.
 
 import numpy as np
 import pytest
+from batches import chunk_of, decode_of
 from stepping import decode, prefill, step
 
 from nanotriton.runners.base import Batch, Copy
@@ -20,26 +21,36 @@ def test_sizes_are_told(runner):
 @pytest.mark.parametrize("rows", [[0], [9], [9, 2], list(range(10))], ids=str)
 def test_candidates_belong_to_the_wanted_rows_in_their_order(runner, kind, ids, rows):
     expected = prefill(runner, 0, ids[:10])
-    found = runner.run(Batch(1, ids[None, :10], np.zeros(1, np.int32), np.array(rows), True))
+    found = runner.run(Batch(np.array(rows), chunk_of(1, ids[:10]), full_logits=True))
     assert found.logits.shape == found.tokens.shape == (len(rows), runner.num_candidates)
     assert found.lse.shape == (len(rows),)
     np.testing.assert_allclose(found.full, expected[rows], atol=kind.atol)
 
 
-@pytest.mark.parametrize("num_tokens", [1, 40], ids=["decode", "prefill"])
-def test_candidates_are_the_best_of_all_logits(runner, ids, num_tokens):
-    batch = Batch(0, ids[None, :num_tokens], np.zeros(1, np.int32), np.array([num_tokens - 1]))
-    batch = Batch(batch.first_slot, batch.input_ids, batch.past_lengths, batch.rows, True)
-    found = runner.run(batch)
+CALLS = {
+    "decode": lambda ids: (None, decode_of(0, ids[:1], [0])),
+    "prefill": lambda ids: (chunk_of(0, ids[:40]), None),
+    "mixed": lambda ids: (chunk_of(0, ids[:40]), decode_of(1, [5, 6], [0, 0])),
+}
+
+
+def everything(chunk, decode):
+    """A batch that asks for all logits of all of its tokens."""
+    size = sum(len(part.input_ids) for part in (chunk, decode) if part)
+    return Batch(np.arange(size), chunk, decode, full_logits=True)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_candidates_are_the_best_of_all_logits(runner, ids, call):
+    found = runner.run(everything(*CALLS[call](ids)))
     best = runner.num_candidates
     np.testing.assert_array_equal(found.logits, -np.sort(-found.full)[:, :best])
     np.testing.assert_array_equal(np.take_along_axis(found.full, found.tokens, 1), found.logits)
 
 
-@pytest.mark.parametrize("num_tokens", [1, 40], ids=["decode", "prefill"])
-def test_log_sum_exp_is_over_all_logits(runner, ids, num_tokens):
-    rows = np.arange(num_tokens)
-    found = runner.run(Batch(0, ids[None, :num_tokens], np.zeros(1, np.int32), rows, True))
+@pytest.mark.parametrize("call", CALLS)
+def test_log_sum_exp_is_over_all_logits(runner, ids, call):
+    found = runner.run(everything(*CALLS[call](ids)))
     exact = np.log(np.exp(found.full.astype(np.float64)).sum(axis=1))
     np.testing.assert_allclose(found.lse, exact, atol=1e-5)
 
@@ -122,6 +133,26 @@ def test_dead_row_of_a_full_slot_harms_no_slot(runner, kind, ids):
     for index, length in enumerate((5, 6)):
         found = decode(runner, 0, [ids[63], 0, ids[length]], [63, 64, length], [0, 2])
         np.testing.assert_allclose(found, [last[0], expected[index]], atol=kind.atol)
+
+
+# Slots of a chunk and of three decode rows: apart, and the chunk's a dead row among them, which
+# writes behind the chunk. Not auto: there a step of decode rows alone has weights of its own.
+@pytest.mark.parametrize(("slot", "live"), [(3, [0, 1, 2]), (1, [0, 2])], ids=["beside", "among"])
+@pytest.mark.parametrize("kind", ONE_GRAPH, indirect=True)
+def test_chunk_and_decode_rows_bring_what_they_bring_apart(runner, kind, ids, slot, live):
+    lengths = [20, 33, 30]
+    chunk = prefill(runner, slot, ids[:33])[25:]
+    for row in live:
+        prefill(runner, row, ids[: lengths[row]])
+    apart = [decode(runner, row, [ids[lengths[row]]], [lengths[row]], [0]) for row in live]
+    prefill(runner, slot, ids[:25])
+    tokens = [ids[length] if row in live else 0 for row, length in enumerate(lengths)]
+    rows = np.array([*range(8), *(8 + row for row in live)])
+    parts = chunk_of(slot, ids[25:33], 25), decode_of(0, tokens, lengths)
+    found = runner.run(Batch(rows, *parts, full_logits=True)).full.copy()
+    np.testing.assert_allclose(found, np.concatenate([chunk, *apart]), atol=kind.atol)
+    again = decode(runner, slot, [ids[33]], [33], [0])
+    np.testing.assert_allclose(again, prefill(runner, slot, ids[:34])[[33]], atol=kind.atol)
 
 
 @pytest.mark.parametrize("length", [1, 13, 38])
