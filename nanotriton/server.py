@@ -30,6 +30,12 @@ SHM_PREFIX = "nanotriton-"
 GPU_DEVICE = Path("/dev/nvidiactl")
 # What a CPU-only machine makes Triton say, as errors, though nothing is wrong.
 HARMLESS = re.compile(rb"CudaDriverHelper|CUDA driver version|no pinned memory pool")
+# A client that is frozen or cut off answers no ping, and its streams end: 20 s at the most.
+KEEPALIVE = (
+    "--grpc-keepalive-time=10000",
+    "--grpc-keepalive-timeout=10000",
+    "--grpc-http2-max-pings-without-data=0",
+)
 WITHOUT_GPU = ("--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false")
 LIBC = ctypes.CDLL(None)  # loaded here: a forked child should do as little as it can
 PR_SET_PDEATHSIG = 1
@@ -163,6 +169,7 @@ def server_arguments(options: ServerOptions) -> list[str]:
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout_s}",
         f"--backend-config=python,shm-region-prefix-name={SHM_PREFIX}{os.getpid()}-",
+        *KEEPALIVE,
         *([] if options.verbose else ["--log-info=false"]),
         *([] if GPU_DEVICE.exists() else WITHOUT_GPU),
         *options.extra_arguments,

@@ -106,10 +106,10 @@ class Meter:
             if is_final(event):
                 self._finish(event, life, now_s)
 
-    def dropped(self, peer: bytes) -> None:
+    def dropped(self, peer: bytes, outcome: str) -> None:
         """Note that a peer's requests ended without a word, since nobody listens any more."""
         for key in [key for key in self._lives if key[0] == peer]:
-            self._requests["cancelled"] += 1
+            self._requests[outcome] += 1
             self._counts["wasted"] += self._lives.pop(key).num_tokens
 
     def samples(self) -> list[Sample]:

@@ -28,12 +28,12 @@ from nanotriton.contract import Manifest
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Event, Failure
 from nanotriton.engine.meter import Meter
+from nanotriton.engine.outbox import Outbox, Reception
 from nanotriton.engine.protocol import (
     PROTOCOL_VERSION,
     Message,
     event_to_message,
     failure_message,
-    pack,
     remove_dead_sockets,
     unpack,
 )
@@ -58,11 +58,7 @@ class EngineServer:
         self._path = path
         self._last_beat_s = 0.0
         self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a peer that is gone raises
-        self._router.setsockopt(zmq.LINGER, 0)
-        # Unlimited: a peer that reads late gets every answer, and what waits for it is bounded by
-        # the requests that were admitted.
-        self._router.setsockopt(zmq.SNDHWM, 0)
+        self._outbox = Outbox(self._router)
         path.unlink(missing_ok=True)
         remove_dead_sockets(path.parent)
         self._router.bind(f"ipc://{path}")
@@ -75,6 +71,7 @@ class EngineServer:
         os.set_blocking(sys.stdout.fileno(), False)
         while self._receive(0 if self._engine.has_work else IDLE_POLL_MS):
             self._beat()
+            self._outbox.flush()
             self._send(self._step())
 
     def close(self) -> None:
@@ -146,12 +143,14 @@ class EngineServer:
             self._send_frame(peer, messages)
 
     def _send_frame(self, peer: bytes, messages: list[Message]) -> None:
-        """Send without waiting; work for a peer that is gone is dropped."""
-        try:
-            self._router.send_multipart([peer, pack(messages)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            self._engine.cancel_peer(peer)
-            self._meter.dropped(peer)
+        """Send without waiting; what runs for a peer that is gone, or reads nothing, ends."""
+        reception = self._outbox.send(peer, messages)
+        if reception is Reception.SENT:
+            return
+        ended = [event.key[1] for event in self._engine.cancel_peer(peer)]
+        self._meter.dropped(peer, reception.value)
+        if reception is Reception.UNREAD:
+            self._outbox.lose(peer, ended)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -65,6 +65,11 @@ def failure_message(request_id: int, error: NanotritonError) -> Message:
     return {"op": "failure", "id": request_id, "status": error.status, "message": str(error)}
 
 
+def is_final_message(message: Message) -> bool:
+    """Whether nothing follows this answer: only tokens without a reason are not the last word."""
+    return message["op"] != "tokens" or message["finish_reason"] is not None
+
+
 def event_from_message(message: Message) -> Event:
     """The event that a "tokens" or "failure" message carries; its peer is this one."""
     key = (b"", message["id"])

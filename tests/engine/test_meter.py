@@ -46,7 +46,7 @@ def test_tokens_that_nobody_got_are_wasted() -> None:
         meter.submitted(key, 1, now_s=0.0)
         meter.stepped("decode", 0.1, [key], [token(key)], now_s=0.1)
     meter.happened([TokenEvent(A, (), "", "cancelled"), Failure(B, RunnerError("no"))], now_s=0.2)
-    meter.dropped(b"gone")
+    meter.dropped(b"gone", "cancelled")
 
     assert value(meter, "tokens_total", kind="wasted") == 3
     assert value(meter, "requests_total", outcome="cancelled") == 2
