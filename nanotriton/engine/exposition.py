@@ -23,7 +23,7 @@ GAUGES = {
     "kv_tokens_used": ("num_cached_tokens", "Tokens of running requests in the KV cache"),
 }
 COUNTERS = {
-    "requests_total": "Requests by outcome: stop, length, timeout, cancelled, failed, unread, or refused with why",
+    "requests_total": "Requests by outcome: a finish_reason, failed, unread, or refused with why",
     "tokens_total": "Tokens: prompt, completion, and completion tokens that nobody got (wasted)",
     "queue_seconds": "Time from submission to a KV slot",
     "time_to_first_token_seconds": "Time from submission to the first token",
