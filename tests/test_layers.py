@@ -42,9 +42,9 @@ OURS = {
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
     "model_repository/*/1/model.py": ("nanotriton",),
 }
-# What the wheel needs at run time; tritonclient only once something died.
+# What the wheel needs at run time; tritonclient only once something died, opentelemetry to trace.
 PRODUCTION = {"numpy", "msgpack", "zmq", "tiktoken", "onnxruntime"}
-PRODUCTION_LAZY = {"tritonclient"}
+PRODUCTION_LAZY = {"tritonclient", "opentelemetry"}
 BACKEND_UTILS = "triton_python_backend_utils"
 BACKEND_MODEL = "model_repository/*/1/model.py"
 

@@ -182,7 +182,7 @@ class Engine:
     def _accept(self, sampled: Sampled, picked: Picked) -> list[Event]:
         if not picked.tokens:
             return []
-        event = sampled.sequence.accept(picked.tokens, picked.logprobs)
+        event = sampled.sequence.accept(picked.tokens, picked.logprobs, sampled.draft)
         self._counts.note(sampled, event.tokens)
         return [event]
 

@@ -54,7 +54,7 @@ class EngineServer:
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
-        self._meter = Meter()
+        self._meter = Meter(time.time_ns() - time.monotonic_ns())
         self._path = path
         self._last_beat_s = 0.0
         self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
@@ -138,7 +138,8 @@ class EngineServer:
     def _send(self, events: list[Event]) -> None:
         by_peer: dict[bytes, list[Message]] = defaultdict(list)
         for event in events:
-            by_peer[event.key[0]].append(event_to_message(event))
+            times = self._meter.take_times(event.key)
+            by_peer[event.key[0]].append(event_to_message(event, times))
         for peer, messages in by_peer.items():
             self._send_frame(peer, messages)
 
