@@ -73,6 +73,7 @@ class Engine:
             prefill_chunk=options.prefill_chunk,
         )
         self.last_step = ""  # the kind of the step just run; "" when there was none
+        self.last_graph = ""  # and the graph that answered it, when the runner names one
 
     @property
     def has_work(self) -> bool:
@@ -156,7 +157,9 @@ class Engine:
     def _run(self, plan: Plan) -> Candidates:
         """Run a plan's batch and learn what such a batch costs."""
         started_s = self._clock()
+        self.last_graph = ""
         candidates = self._runner.run(plan.batch)
+        self.last_graph = candidates.graph
         self._counts.num_steps += 1
         if plan.is_decoding and not plan.batch.copies:
             num_rows, num_tokens = plan.batch.input_ids.shape

@@ -30,6 +30,7 @@ COUNTERS = {
     "inter_token_seconds": "Time between two tokens of a request",
     "request_seconds": "Time from submission to the last token",
     "step_seconds": "Time of an engine step by kind",
+    "graph_steps_total": "Engine steps by the graph of the version that answered them",
     RESTARTS: "Engine processes that were started again, by why: died, or wedged in a step",
 }
 # Counters that `Engine.stats` holds itself, under their own names.

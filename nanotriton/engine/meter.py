@@ -72,6 +72,7 @@ class Meter:
         self._inter_token = Histogram(STEP_BOUNDS_S)
         self._duration = Histogram(REQUEST_BOUNDS_S)
         self._steps: dict[str, Histogram] = {}
+        self._graphs: Counter[str] = Counter()
 
     def submitted(self, key: Key, num_prompt_tokens: int, now_s: float) -> None:
         """Note a request that was admitted to the queue."""
@@ -97,6 +98,11 @@ class Meter:
         for key in running:
             self._start(key, now_s - seconds)
         self.happened(events, now_s)
+
+    def answered(self, graph: str) -> None:
+        """Note which graph answered a step, if any did."""
+        if graph:
+            self._graphs[graph] += 1
 
     def happened(self, events: Sequence[Event], now_s: float) -> None:
         """Note events, of a step or of a cancellation."""
@@ -127,6 +133,7 @@ class Meter:
             for outcome, count in self._requests.items()
         ]
         found += [("tokens_total", (("kind", kind),), n) for kind, n in self._counts.items()]
+        found += [("graph_steps_total", (("graph", name),), n) for name, n in self._graphs.items()]
         for name, histogram in (
             ("queue_seconds", self._queue),
             ("time_to_first_token_seconds", self._first_token),

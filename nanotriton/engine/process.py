@@ -93,6 +93,7 @@ class EngineServer:
         if self._engine.last_step:
             running = [one.request.key for one in self._engine.scheduler.running]
             self._meter.stepped(self._engine.last_step, now - started, running, events, now)
+            self._meter.answered(self._engine.last_graph)
         return events
 
     def _receive(self, timeout_ms: int) -> bool:

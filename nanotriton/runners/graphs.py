@@ -57,20 +57,29 @@ class Graphs:
                 "serve it with its own runner, or export it again"
             )
         decode = manifest.decode_graph
-        self._main = _open_session(folder, use.only or GRAPH_FILE, num_threads)
+        main = use.only or GRAPH_FILE
+        self._files = (main, main)
+        self._main = _open_session(folder, main, num_threads)
         self._decode = self._main
         self._max_decode_rows = 0
         if decode is None or use.only is not None:
             return
         rows = decode.max_rows if use.max_decode_rows is None else use.max_decode_rows
         if rows:
+            self._files = (main, decode.file)
             self._decode = _open_session(folder, decode.file, num_threads)
             self._max_decode_rows = rows
 
     def pick(self, num_sequences: int, num_tokens: int) -> ort.InferenceSession:
         """The session for a step of T tokens for B sequences."""
-        is_small = num_tokens == 1 and num_sequences <= self._max_decode_rows
-        return self._decode if is_small else self._main
+        return self._decode if self._is_small(num_sequences, num_tokens) else self._main
+
+    def name(self, num_sequences: int, num_tokens: int) -> str:
+        """The file of that session's graph."""
+        return self._files[self._is_small(num_sequences, num_tokens)]
+
+    def _is_small(self, num_sequences: int, num_tokens: int) -> bool:
+        return num_tokens == 1 and num_sequences <= self._max_decode_rows
 
 
 def first_line(error: Exception) -> str:

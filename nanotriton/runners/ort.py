@@ -144,6 +144,7 @@ class OrtRunner:
                 np.empty(candidates, np.int64),
                 np.empty(shape.num_rows, np.float32),
                 self._full_view(shape.num_rows) if shape.full_logits else None,
+                self._graphs.name(shape.num_sequences, shape.num_tokens),
             ),
         )
         _bind_input(binding.io, contract.GRAPH_INPUT_IDS, binding.input_ids)

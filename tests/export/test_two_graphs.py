@@ -53,6 +53,16 @@ def test_manifest_says_which_graph_serves_what(artifact_of):
     assert {"model.int4.onnx", "model.int4.onnx.data"} < manifest.files.keys()
 
 
+@pytest.mark.parametrize(("num_rows", "graph"), [(1, 1), (4, 1), (5, 0)], ids=str)
+def test_graph_that_answered_is_named(open_auto, ids, num_rows, graph):
+    runner = open_auto()
+    fill(runner, ids)
+    batch = Batch(0, ids[:num_rows, None], np.full(num_rows, 20, np.int32), np.array([0]))
+    assert runner.run(batch).graph == (GRAPH_FILE, DECODE_GRAPH_FILE)[graph]
+    prompt = Batch(0, ids[None, :5], np.zeros(1, np.int32), np.array([4]))
+    assert runner.run(prompt).graph == GRAPH_FILE
+
+
 def test_embeddings_are_stored_once_for_both_graphs(artifact_of):
     folder = artifact_of("auto")
     graphs = [read_model(folder, name).weights for name in (GRAPH_FILE, DECODE_GRAPH_FILE)]
