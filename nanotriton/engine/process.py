@@ -19,6 +19,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -139,8 +140,9 @@ class EngineServer:
     def _send(self, events: list[Event]) -> None:
         by_peer: dict[bytes, list[Message]] = defaultdict(list)
         for event in events:
-            times = self._meter.take_times(event.key)
-            by_peer[event.key[0]].append(event_to_message(event, times))
+            if times := self._meter.take_times(event.key):
+                event = replace(event, times=times)  # noqa: PLW2901
+            by_peer[event.key[0]].append(event_to_message(event))
         for peer, messages in by_peer.items():
             self._send_frame(peer, messages)
 

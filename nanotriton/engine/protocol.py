@@ -46,9 +46,9 @@ def unpack(frame: bytes) -> list[Message]:
     return messages
 
 
-def event_to_message(event: Event, times: Times | None = None) -> Message:
+def event_to_message(event: Event) -> Message:
     """An event of the engine as it travels; its key's peer is the envelope's business."""
-    when = {"times": astuple(times)} if times else {}
+    when = {"times": astuple(event.times)} if event.times else {}
     if isinstance(event, Failure):
         return failure_message(event.key[1], event.error) | when
     usage = event.usage
