@@ -16,6 +16,7 @@ from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
 from benchmarks.steps import measure_steps
+from benchmarks.streams import Load, run_streams
 from benchmarks.typing_users import library_files
 from nanotriton.contract import newest_version
 from nanotriton.engine.request import Settings
@@ -25,6 +26,7 @@ EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
   python -m benchmarks reference
   python -m benchmarks soak --clients 32 --seconds 60
+  python -m benchmarks soak --streams 100 --minutes 10 --cancel-rate 0.3
 without one:
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks steps --random --rounds 30
@@ -90,11 +92,24 @@ def replay(args: argparse.Namespace) -> int:
 
 def soak(args: argparse.Namespace) -> int:
     """Print the counts; 1 when anything failed or differed."""
+    if args.streams:
+        return soak_streams(args)
     result = run_soak(args.grpc_url, args.http_url, args.clients, args.seconds, args.max_tokens)
     print(json.dumps({"machine": machine(), "clients": args.clients, **result.describe()}))
     for line in (*result.errors[:5], *result.differences[:5]):
         print(line, file=sys.stderr)
     return 1 if result.errors or result.differences else 0
+
+
+def soak_streams(args: argparse.Namespace) -> int:
+    """Print what many streams left behind; 1 when anything failed, leaked or grew."""
+    load = Load(args.streams, args.minutes, args.cancel_rate, args.max_tokens)
+    result = run_streams((args.grpc_url, args.http_url), args.model_repository, load)
+    print(json.dumps({"machine": machine(), "streams": args.streams, **result.describe()}))
+    faults = result.faults(args.max_slope)
+    for line in faults:
+        print(line, file=sys.stderr)
+    return 1 if faults else 0
 
 
 def steps(args: argparse.Namespace) -> int:
@@ -184,6 +199,19 @@ def build_parser() -> argparse.ArgumentParser:
     add.add_argument("--clients", type=int, default=32, help="default: %(default)s")
     add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
     add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
+    add.add_argument(
+        "--streams", type=int, help="instead of pairs: so many streams, and memory watched"
+    )
+    add.add_argument("--minutes", type=float, default=10, help="of --streams; default: %(default)s")
+    add.add_argument(
+        "--cancel-rate", type=float, default=0.3, help="share given up; default: %(default)s"
+    )
+    add.add_argument(
+        "--max-slope", type=float, default=1.0, help="MB a minute; default: %(default)s"
+    )
+    add.add_argument(
+        "--model-repository", type=Path, default=Path("model_repository"), help="what it serves"
+    )
     add.set_defaults(run=soak)
 
     add = commands.add_parser("steps", help="a step by each graph of a version, without a server")
