@@ -17,6 +17,7 @@ from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
 from benchmarks.steps import measure_steps
 from benchmarks.streams import Load, run_streams
+from benchmarks.threads import measure_threads
 from benchmarks.typing_users import library_files
 from nanotriton.contract import newest_version
 from nanotriton.engine.request import Settings
@@ -30,6 +31,7 @@ EXAMPLES = """examples (with a server running: make run):
 without one:
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks steps --random --rounds 30
+  python -m benchmarks threads --random --threads 1 2 --spin off on --busy 1
 """
 
 
@@ -137,6 +139,26 @@ def steps(args: argparse.Namespace) -> int:
     return 0
 
 
+def threads(args: argparse.Namespace) -> int:
+    """Print one row a choice and kind of step."""
+    with tempfile.TemporaryDirectory(prefix="nanotriton-threads-") as temporary:
+        folder = (
+            write_random_version(Path(temporary))
+            if args.random
+            else newest_version(args.model_repository)
+        )
+        spinning = [word == "on" for word in args.spin]
+        rows = measure_threads(folder, args.threads, spinning, args.rounds, args.busy)
+    print(f"medians of {args.rounds} rounds in turn, {args.busy} busy beside, {machine()}")
+    print(f"{'step':<14}{'threads':>8}{'spin':>6}{'ms':>10}{'to first':>10}")
+    for row in rows:
+        spin = "on" if row.spinning else "off"
+        print(
+            f"{row.kind:<14}{row.num_threads:>8}{spin:>6}{row.median_ms:>10.2f}{row.ratio:>10.2f}"
+        )
+    return 0
+
+
 def machine() -> str:
     """The processor and how many cores of it this process may use."""
     model = next(
@@ -233,7 +255,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add.add_argument("--json", action="store_true", help="print JSON")
     add.set_defaults(run=steps)
+    _add_threads(commands)
     return parser
+
+
+def _add_threads(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    add = commands.add_parser("threads", help="steps by threads and spinning, without a server")
+    add.add_argument(
+        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
+    )
+    add.add_argument("--random", action="store_true", help="instead: the size of GPT-2 (124M)")
+    add.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: %(default)s")
+    add.add_argument(
+        "--spin", choices=("on", "off"), nargs="+", default=["off", "on"], help="default: both"
+    )
+    add.add_argument(
+        "--busy", type=int, default=0, help="processes that compute beside it; default: %(default)s"
+    )
+    add.add_argument("--rounds", type=int, default=30, help="default: %(default)s")
+    add.set_defaults(run=threads)
 
 
 def _add_urls(parser: argparse.ArgumentParser) -> None:

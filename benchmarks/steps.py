@@ -46,8 +46,8 @@ def measure_steps(folder: Path, rounds: int, num_threads: int) -> list[StepTime]
     files = (GRAPH_FILE, manifest.decode_graph.file)
     runners = [OrtRunner(folder, max(BATCHES), num_threads, GraphUse(only=name)) for name in files]
     past = min(PAST, manifest.context // 2)
-    batches = [("decode", _decode_batch(num_rows, past)) for num_rows in BATCHES]
-    batches.append(("prefill", _prefill_batch(min(PREFILL, manifest.context))))
+    batches = [("decode", decode_batch(num_rows, past)) for num_rows in BATCHES]
+    batches.append(("prefill", prefill_batch(min(PREFILL, manifest.context))))
     return [_time(kind, batch, runners, rounds) for kind, batch in batches]
 
 
@@ -65,11 +65,13 @@ def _time(kind: str, batch: Batch, runners: list[OrtRunner], rounds: int) -> Ste
     return StepTime(kind, batch.input_ids.size, main_ms, decode_ms, ratio)
 
 
-def _decode_batch(num_rows: int, past: int) -> Batch:
+def decode_batch(num_rows: int, past: int) -> Batch:
+    """A step of one token for so many sequences, each with `past` tokens."""
     lengths = np.full(num_rows, past, np.int32)
     return Batch(0, np.ones((num_rows, 1), np.int64), lengths, np.arange(num_rows))
 
 
-def _prefill_batch(num_tokens: int) -> Batch:
+def prefill_batch(num_tokens: int) -> Batch:
+    """The first tokens of a prompt."""
     ids = np.ones((1, num_tokens), np.int64)
     return Batch(0, ids, np.zeros(1, np.int32), np.array([num_tokens - 1]))

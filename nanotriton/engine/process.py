@@ -199,7 +199,7 @@ def build_engine(args: argparse.Namespace) -> Engine:
     use = GraphUse(max_decode_rows=args.max_decode_rows)
     if args.deterministic == "on":
         use = DETERMINISTIC
-    runner = OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads, use=use)
+    runner = OrtRunner(args.folder, num_slots, args.threads, use, spinning=args.spinning == "on")
     options = EngineOptions(
         max_waiting=args.max_waiting,
         prefill_chunk=args.prefill_chunk,
@@ -238,6 +238,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=len(os.sched_getaffinity(0)),
         help="threads of the runtime; default: one a usable core",
     )
+    # Off: threads that spin between nodes take the cores from Triton, see docs/OPERATING.md.
+    _add_switch(parser, "--spinning", "off", "let the runtime's threads wait busily in a step")
     _add_switch(parser, "--deterministic", "off", "answer every step, however small, by model.onnx")
     parser.add_argument(
         "--max-decode-rows",

@@ -40,7 +40,7 @@ from nanotriton.tracing import ENDPOINT, RequestSpans
 READY_TIMEOUT_S = 120.0
 METRICS_PERIOD_S = 1.0
 PARAMETERS = (
-    *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads"),
+    *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads", "spinning"),
     *("prefix_cache", "speculation", "isolate_users"),
     *("deterministic", "max_decode_rows", "step_timeout_ms"),
 )
