@@ -17,6 +17,8 @@ from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
 from benchmarks.steps import compare_graphs, compare_mixed, compare_recorded, measure
+from benchmarks.streams import Load, run_streams
+from benchmarks.threads import measure_threads
 from benchmarks.typing_users import library_files
 from nanotriton.contract import Manifest, newest_version
 from nanotriton.engine.request import Settings
@@ -26,9 +28,11 @@ EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
   python -m benchmarks reference
   python -m benchmarks soak --clients 32 --seconds 60
+  python -m benchmarks soak --streams 100 --minutes 10 --cancel-rate 0.3
 without one:
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks steps --random --rounds 30
+  python -m benchmarks threads --random --threads 1 2 --spin off on --busy 1
 """
 
 # What `steps` compares: the names of both ways, and what makes the pairs.
@@ -98,11 +102,24 @@ def replay(args: argparse.Namespace) -> int:
 
 def soak(args: argparse.Namespace) -> int:
     """Print the counts; 1 when anything failed or differed."""
+    if args.streams:
+        return soak_streams(args)
     result = run_soak(args.grpc_url, args.http_url, args.clients, args.seconds, args.max_tokens)
     print(json.dumps({"machine": machine(), "clients": args.clients, **result.describe()}))
     for line in (*result.errors[:5], *result.differences[:5]):
         print(line, file=sys.stderr)
     return 1 if result.errors or result.differences else 0
+
+
+def soak_streams(args: argparse.Namespace) -> int:
+    """Print what many streams left behind; 1 when anything failed, leaked or grew."""
+    load = Load(args.streams, args.minutes, args.cancel_rate, args.max_tokens)
+    result = run_streams((args.grpc_url, args.http_url), args.model_repository, load)
+    print(json.dumps({"machine": machine(), "streams": args.streams, **result.describe()}))
+    faults = result.faults(args.max_slope)
+    for line in faults:
+        print(line, file=sys.stderr)
+    return 1 if faults else 0
 
 
 def steps(args: argparse.Namespace) -> int:
@@ -128,6 +145,26 @@ def steps(args: argparse.Namespace) -> int:
     print(f"{'':<14}" + "".join(f"{way + ' ms':>14}" for way in ways) + f"{'ratio':>10}")
     for row in rows:
         print(f"{row.kind:<14}{row.first_ms:>14.2f}{row.second_ms:>14.2f}{row.ratio:>10.2f}")
+    return 0
+
+
+def threads(args: argparse.Namespace) -> int:
+    """Print one row a choice and kind of step."""
+    with tempfile.TemporaryDirectory(prefix="nanotriton-threads-") as temporary:
+        folder = (
+            write_random_version(Path(temporary))
+            if args.random
+            else newest_version(args.model_repository)
+        )
+        spinning = [word == "on" for word in args.spin]
+        rows = measure_threads(folder, args.threads, spinning, args.rounds, args.busy)
+    print(f"medians of {args.rounds} rounds in turn, {args.busy} busy beside, {machine()}")
+    print(f"{'step':<14}{'threads':>8}{'spin':>6}{'ms':>10}{'to first':>10}")
+    for row in rows:
+        spin = "on" if row.spinning else "off"
+        print(
+            f"{row.kind:<14}{row.num_threads:>8}{spin:>6}{row.median_ms:>10.2f}{row.ratio:>10.2f}"
+        )
     return 0
 
 
@@ -193,6 +230,19 @@ def build_parser() -> argparse.ArgumentParser:
     add.add_argument("--clients", type=int, default=32, help="default: %(default)s")
     add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
     add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
+    add.add_argument(
+        "--streams", type=int, help="instead of pairs: so many streams, and memory watched"
+    )
+    add.add_argument("--minutes", type=float, default=10, help="of --streams; default: %(default)s")
+    add.add_argument(
+        "--cancel-rate", type=float, default=0.3, help="share given up; default: %(default)s"
+    )
+    add.add_argument(
+        "--max-slope", type=float, default=1.0, help="MB a minute; default: %(default)s"
+    )
+    add.add_argument(
+        "--model-repository", type=Path, default=Path("model_repository"), help="what it serves"
+    )
     add.set_defaults(run=soak)
 
     add = commands.add_parser("steps", help="a step in one way and another, without a server")
@@ -226,7 +276,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add.add_argument("--json", action="store_true", help="print JSON")
     add.set_defaults(run=steps)
+    _add_threads(commands)
     return parser
+
+
+def _add_threads(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    add = commands.add_parser("threads", help="steps by threads and spinning, without a server")
+    add.add_argument(
+        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
+    )
+    add.add_argument("--random", action="store_true", help="instead: the size of GPT-2 (124M)")
+    add.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: %(default)s")
+    add.add_argument(
+        "--spin", choices=("on", "off"), nargs="+", default=["off", "on"], help="default: both"
+    )
+    add.add_argument(
+        "--busy", type=int, default=0, help="processes that compute beside it; default: %(default)s"
+    )
+    add.add_argument("--rounds", type=int, default=30, help="default: %(default)s")
+    add.set_defaults(run=threads)
 
 
 def _add_urls(parser: argparse.ArgumentParser) -> None:

@@ -119,17 +119,26 @@ def _time(pair: Pair, rounds: int, clock: Callable[[], float]) -> StepTime:
 def _pairs_of(first: Runner, second: Runner) -> list[Pair]:
     """Decode steps of growing batches, and a prompt."""
     batches = {
-        f"decode {num_rows}": Batch(np.arange(num_rows), decode=_decode(num_rows, first.context))
+        f"decode {num_rows}": decode_batch(num_rows, first.context)
         for num_rows in BATCHES
         if num_rows <= first.num_slots
     }
     size = min(PREFILL, first.context)
-    prompt = Chunk(0, np.ones(size, np.int64), 0)
-    batches[f"prefill {size}"] = Batch(np.array([size - 1]), prompt)
+    batches[f"prefill {size}"] = prefill_batch(size)
     return [
         Pair(kind, partial(first.run, batch), partial(second.run, batch))
         for kind, batch in batches.items()
     ]
+
+
+def decode_batch(num_rows: int, context: int) -> Batch:
+    """A step of one token for so many sequences that have a past."""
+    return Batch(np.arange(num_rows), decode=_decode(num_rows, context))
+
+
+def prefill_batch(num_tokens: int) -> Batch:
+    """The first tokens of a prompt."""
+    return Batch(np.array([num_tokens - 1]), Chunk(0, np.ones(num_tokens, np.int64), 0))
 
 
 def _decode(num_rows: int, context: int) -> Decode:

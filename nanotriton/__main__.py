@@ -43,6 +43,8 @@ def serve(args: argparse.Namespace) -> int:
         address=args.address,
         exit_timeout_s=args.exit_timeout_secs,
         verbose=args.verbose,
+        trace_url=args.trace_url,
+        trace_rate=args.trace_rate,
         extra_arguments=tuple(args.tritonserver_arguments),
     )
     started = time.monotonic()
@@ -120,6 +122,14 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=int,
         default=30,
         help="how long requests under way may take at the end; default 30",
+    )
+    command.add_argument(
+        "--trace-url",
+        help="trace requests to this OpenTelemetry collector, such as "
+        "http://localhost:4318/v1/traces (needs nanotriton[tracing])",
+    )
+    command.add_argument(
+        "--trace-rate", type=int, default=1, help="trace one request in so many; default 1"
     )
     command.add_argument("--verbose", action="store_true", help="show Triton's information log")
     command.add_argument(

@@ -19,17 +19,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from nanotriton.canary import DOORS, check_door
 from nanotriton.contract import Manifest, newest_version
 from nanotriton.errors import ServerError, Unavailable
 from nanotriton.installation import find_installation
+from nanotriton.tracing import ENDPOINT, SERVICE, check_installed
 
 SHM_FOLDER = Path("/dev/shm")
 SHM_PREFIX = "nanotriton-"
 GPU_DEVICE = Path("/dev/nvidiactl")
 # What a CPU-only machine makes Triton say, as errors, though nothing is wrong.
 HARMLESS = re.compile(rb"CudaDriverHelper|CUDA driver version|no pinned memory pool")
+# A client that is frozen or cut off answers no ping, and its streams end: 20 s at the most.
+KEEPALIVE = (
+    "--grpc-keepalive-time=10000",
+    "--grpc-keepalive-timeout=10000",
+    "--grpc-http2-max-pings-without-data=0",
+)
 WITHOUT_GPU = ("--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false")
 LIBC = ctypes.CDLL(None)  # loaded here: a forked child should do as little as it can
 PR_SET_PDEATHSIG = 1
@@ -40,7 +48,10 @@ KILL_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What to serve and where; loopback by default, because Triton's ports are never public."""
+    """What to serve and where; loopback by default, because Triton's ports are never public.
+
+    With a `trace_url`, an OTLP/HTTP collector's, one request in `trace_rate` is traced.
+    """
 
     repository: Path
     http_port: int = 8000
@@ -49,7 +60,16 @@ class ServerOptions:
     address: str = "127.0.0.1"
     exit_timeout_s: int = 30
     verbose: bool = False
+    trace_url: str | None = None
+    trace_rate: int = 1
     extra_arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.trace_rate < 1:
+            raise ServerError(f"--trace-rate is {self.trace_rate}, the least is 1: every request")
+        if self.trace_url is not None:
+            check_installed()
+            check_url(self.trace_url)
 
     @property
     def http_url(self) -> str:
@@ -97,7 +117,7 @@ class TritonServer:
         remove_stale_regions()
         self._process = subprocess.Popen(
             [*self._installation.command, *server_arguments(options)],
-            env=dict(self._installation.environment),
+            env={**self._installation.environment, **tracing_environment(options)},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -163,10 +183,32 @@ def server_arguments(options: ServerOptions) -> list[str]:
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout_s}",
         f"--backend-config=python,shm-region-prefix-name={SHM_PREFIX}{os.getpid()}-",
+        *KEEPALIVE,
+        *trace_arguments(options),
         *([] if options.verbose else ["--log-info=false"]),
         *([] if GPU_DEVICE.exists() else WITHOUT_GPU),
         *options.extra_arguments,
     ]
+
+
+def trace_arguments(options: ServerOptions) -> list[str]:
+    """What makes Triton trace, under the trace that a client's `traceparent` names."""
+    if options.trace_url is None:
+        return []
+    settings = (
+        "mode=opentelemetry",
+        f"rate={options.trace_rate}",
+        "level=TIMESTAMPS",
+        "count=-1",
+        f"opentelemetry,url={options.trace_url}",
+        f"opentelemetry,resource=service.name={SERVICE}",
+    )
+    return [f"--trace-config={one}" for one in settings]
+
+
+def tracing_environment(options: ServerOptions) -> dict[str, str]:
+    """What makes the models trace."""
+    return {} if options.trace_url is None else {ENDPOINT: options.trace_url}
 
 
 def _die_with_parent() -> None:
@@ -182,6 +224,16 @@ def _relay_log(stream: IO[bytes]) -> None:
             if has_gpu or not HARMLESS.search(line):
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
+
+
+def check_url(url: str) -> None:
+    """Raise ServerError when spans can't be sent there."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ServerError(
+            f"--trace-url is {url!r}, needed is a collector's OTLP/HTTP address, such as "
+            "http://localhost:4318/v1/traces"
+        )
 
 
 def check_port(name: str, address: str, port: int) -> None:

@@ -74,14 +74,16 @@ class RunningServer:
         return self.process.wait(60)
 
 
-def start_server(repository: Path, log_path: Path) -> RunningServer:
-    """Start `nanotriton serve` and wait until it says that it is ready."""
+def start_server(repository: Path, log_path: Path, *words: str) -> RunningServer:
+    """Start `nanotriton serve WORDS` and wait until it says that it is ready."""
     http_port, grpc_port, metrics_port = free_ports(3)
     command = [sys.executable, "-m", "nanotriton", "serve", "--model-repository", str(repository)]
     ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
     flags = [word for name, port in ports.items() for word in (f"--{name}-port", str(port))]
     with log_path.open("w") as log:
-        process = subprocess.Popen([*command, *flags], stdout=log, stderr=log, text=True, cwd=ROOT)
+        process = subprocess.Popen(
+            [*command, *flags, *words], stdout=log, stderr=log, text=True, cwd=ROOT
+        )
     server = RunningServer(process, repository, http_port, grpc_port, metrics_port, log_path)
     wait_until(lambda: "ready after" in server.log() or process.poll() is not None, READY_TIMEOUT_S)
     assert process.poll() is None, server.log()

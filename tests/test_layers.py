@@ -42,10 +42,11 @@ OURS = {
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
     "model_repository/*/1/model.py": ("nanotriton",),
 }
-# What the wheel needs at run time; tritonclient only once something died. TensorRT and CUDA, which
-# only machines with a GPU have, are imported by name in nanotriton/runners/cuda.py.
+# What the wheel needs at run time; tritonclient only once something died, opentelemetry to trace.
+# TensorRT and CUDA, which only machines with a GPU have, are imported by name in
+# nanotriton/runners/cuda.py.
 PRODUCTION = {"numpy", "msgpack", "zmq", "tiktoken", "onnxruntime"}
-PRODUCTION_LAZY = {"tritonclient"}
+PRODUCTION_LAZY = {"tritonclient", "opentelemetry"}
 BACKEND_UTILS = "triton_python_backend_utils"
 BACKEND_MODEL = "model_repository/*/1/model.py"
 

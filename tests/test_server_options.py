@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from running import free_ports
 
-from nanotriton import server
+from nanotriton import server, tracing
 from nanotriton.errors import ServerError
 from nanotriton.server import (
     ServerOptions,
@@ -15,6 +15,7 @@ from nanotriton.server import (
     remove_regions,
     remove_stale_regions,
     server_arguments,
+    tracing_environment,
 )
 
 REPOSITORY = Path("model_repository")
@@ -112,6 +113,42 @@ def test_information_log_is_shown_only_when_asked(verbose):
 def test_extra_arguments_come_last_so_that_they_win():
     extra = ("--log-verbose=1", "--http-port=9")
     assert server_arguments(ServerOptions(REPOSITORY, extra_arguments=extra))[-2:] == [*extra]
+
+
+def test_nothing_is_traced_unless_told():
+    options = ServerOptions(REPOSITORY)
+    assert not [one for one in server_arguments(options) if "trace" in one]
+    assert tracing_environment(options) == {}
+
+
+def test_triton_and_the_models_trace_to_the_same_place():
+    url = "http://localhost:4318/v1/traces"
+    options = ServerOptions(REPOSITORY, trace_url=url, trace_rate=10)
+    assert {*server_arguments(options)} >= {
+        "--trace-config=mode=opentelemetry",
+        "--trace-config=rate=10",
+        f"--trace-config=opentelemetry,url={url}",
+    }
+    assert tracing_environment(options) == {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url}
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"trace_url": "localhost:4318"}, "--trace-url is 'localhost:4318', needed is"),
+        ({"trace_rate": 0}, "--trace-rate is 0, the least is 1"),
+    ],
+    ids=["no-scheme", "rate"],
+)
+def test_tracing_that_can_not_be_is_refused_in_one_line(asked, words):
+    with pytest.raises(ServerError, match=words):
+        ServerOptions(REPOSITORY, **asked)
+
+
+def test_tracing_without_its_extra_is_refused_with_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(tracing, "PACKAGES", ("opentelemetry.none_such",))
+    with pytest.raises(ServerError, match=r"pip install 'nanotriton\[tracing\]'"):
+        ServerOptions(REPOSITORY, trace_url="http://localhost:4318/v1/traces")
 
 
 def test_regions_are_named_after_the_process_that_owns_the_server():

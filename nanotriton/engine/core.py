@@ -75,6 +75,7 @@ class Engine:
             speculation=options.speculation,
         )
         self.last_step = ""  # the kind of the step just run; "" when there was none
+        self.last_graph = ""  # and the graph that answered it, when the runner names one
 
     @property
     def has_work(self) -> bool:
@@ -158,7 +159,9 @@ class Engine:
     def _run(self, plan: Plan) -> Candidates:
         """Run a plan's batch and learn what such a batch costs."""
         started_s = self._clock()
+        self.last_graph = ""
         candidates = self._runner.run(plan.batch)
+        self.last_graph = candidates.graph
         self._counts.num_steps += 1
         if not plan.batch.copies:
             self._learn(plan, self._clock() - started_s)
@@ -192,7 +195,7 @@ class Engine:
     def _accept(self, sampled: Sampled, picked: Picked) -> list[Event]:
         if not picked.tokens:
             return []
-        event = sampled.sequence.accept(picked.tokens, picked.logprobs)
+        event = sampled.sequence.accept(picked.tokens, picked.logprobs, sampled.draft)
         self._counts.note(sampled, event.tokens)
         return [event]
 

@@ -18,12 +18,37 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a request took: steps that brought it tokens, and what saved it some.
+
+    `reused_tokens` of its prompt were in the KV cache; of `drafted_tokens` guesses
+    `accepted_tokens` were right.
+    """
+
+    num_steps: int = 0
+    reused_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a request was submitted, got a slot, its first token, and ended: Unix nanoseconds."""
+
+    submitted_ns: int
+    started_ns: int | None
+    first_token_ns: int | None
+    finished_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenEvent:
     """New tokens of one request and the text that became whole with them.
 
-    The last event of a request has a `finish_reason` ("stop", "length", "timeout" or "cancelled")
-    and its `usage`. Tokens of a stop string are counted and returned, its text is not. `logprobs`
-    holds one for each token when the request asked for them.
+    The last event of a request has a `finish_reason` ("stop", "length", "timeout" or "cancelled"),
+    its `usage` and its `work`. Tokens of a stop string are counted and returned, its text is not.
+    `logprobs` holds one for each token when the request asked for them. `times` come with the last
+    event from an engine's process.
     """
 
     key: Key
@@ -32,6 +57,8 @@ class TokenEvent:
     finish_reason: str | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    work: Work | None = None
+    times: Times | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +67,7 @@ class Failure:
 
     key: Key
     error: NanotritonError
+    times: Times | None = None
 
 
 Event = TokenEvent | Failure

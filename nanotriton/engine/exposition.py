@@ -23,13 +23,14 @@ GAUGES = {
     "kv_tokens_used": ("num_cached_tokens", "Tokens of running requests in the KV cache"),
 }
 COUNTERS = {
-    "requests_total": "Requests by outcome: stop, length, cancelled, failed, or refused with why",
+    "requests_total": "Requests by outcome: a finish_reason, failed, unread, or refused with why",
     "tokens_total": "Tokens: prompt, completion, and completion tokens that nobody got (wasted)",
     "queue_seconds": "Time from submission to a KV slot",
     "time_to_first_token_seconds": "Time from submission to the first token",
     "inter_token_seconds": "Time between two tokens of a request",
     "request_seconds": "Time from submission to the last token",
     "step_seconds": "Time of an engine step by kind",
+    "graph_steps_total": "Engine steps by the graph of the version that answered them",
     RESTARTS: "Engine processes that were started again, by why: died, or wedged in a step",
 }
 # Counters that `Engine.stats` holds itself, under their own names.

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from nanotriton.engine.events import Event, Failure, Key, is_final
+from nanotriton.engine.events import Event, Failure, Key, Times, is_final
 
 # A sample's labels as pairs, so that they can be a key and cross the socket.
 Labels = tuple[tuple[str, str], ...]
@@ -52,6 +52,7 @@ class _Life:
 
     submitted_s: float
     started_s: float | None = None
+    first_token_s: float | None = None
     newest_s: float | None = None
     num_tokens: int = 0
 
@@ -59,8 +60,11 @@ class _Life:
 class Meter:
     """Counts for one engine, from its start on."""
 
-    def __init__(self) -> None:
+    def __init__(self, unix_ns: int = 0) -> None:
+        """`unix_ns` is the Unix time at second 0 of the caller's clock."""
+        self._unix_ns = unix_ns
         self._lives: dict[Key, _Life] = {}
+        self._times: dict[Key, Times] = {}
         self._requests: Counter[str] = Counter()
         self._counts: Counter[str] = Counter(prompt=0, completion=0, wasted=0)
         self._queue = Histogram(REQUEST_BOUNDS_S)
@@ -68,6 +72,7 @@ class Meter:
         self._inter_token = Histogram(STEP_BOUNDS_S)
         self._duration = Histogram(REQUEST_BOUNDS_S)
         self._steps: dict[str, Histogram] = {}
+        self._graphs: Counter[str] = Counter()
 
     def submitted(self, key: Key, num_prompt_tokens: int, now_s: float) -> None:
         """Note a request that was admitted to the queue."""
@@ -94,6 +99,11 @@ class Meter:
             self._start(key, now_s - seconds)
         self.happened(events, now_s)
 
+    def answered(self, graph: str) -> None:
+        """Note which graph answered a step, if any did."""
+        if graph:
+            self._graphs[graph] += 1
+
     def happened(self, events: Sequence[Event], now_s: float) -> None:
         """Note events, of a step or of a cancellation."""
         for event in events:
@@ -106,11 +116,15 @@ class Meter:
             if is_final(event):
                 self._finish(event, life, now_s)
 
-    def dropped(self, peer: bytes) -> None:
+    def dropped(self, peer: bytes, outcome: str) -> None:
         """Note that a peer's requests ended without a word, since nobody listens any more."""
         for key in [key for key in self._lives if key[0] == peer]:
-            self._requests["cancelled"] += 1
+            self._requests[outcome] += 1
             self._counts["wasted"] += self._lives.pop(key).num_tokens
+
+    def take_times(self, key: Key) -> Times | None:
+        """When a request that ended just now did what; told once."""
+        return self._times.pop(key, None)
 
     def samples(self) -> list[Sample]:
         """Everything counted so far."""
@@ -119,6 +133,7 @@ class Meter:
             for outcome, count in self._requests.items()
         ]
         found += [("tokens_total", (("kind", kind),), n) for kind, n in self._counts.items()]
+        found += [("graph_steps_total", (("graph", name),), n) for name, n in self._graphs.items()]
         for name, histogram in (
             ("queue_seconds", self._queue),
             ("time_to_first_token_seconds", self._first_token),
@@ -139,6 +154,7 @@ class Meter:
     def _count_tokens(self, life: _Life, num_tokens: int, now_s: float) -> None:
         """Several tokens of one step came together: the gap before them is shared out."""
         if life.newest_s is None:
+            life.first_token_s = now_s
             self._first_token.observe(now_s - life.submitted_s)
         else:
             for _ in range(num_tokens):
@@ -154,3 +170,12 @@ class Meter:
         self._duration.observe(now_s - life.submitted_s)
         if outcome in ("failed", "cancelled"):
             self._counts["wasted"] += life.num_tokens
+        self._times[event.key] = Times(
+            self._at(life.submitted_s),
+            None if life.started_s is None else self._at(life.started_s),
+            None if life.first_token_s is None else self._at(life.first_token_s),
+            self._at(now_s),
+        )
+
+    def _at(self, seconds: float) -> int:
+        return self._unix_ns + int(seconds * 1e9)

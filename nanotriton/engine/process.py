@@ -19,6 +19,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -28,12 +29,12 @@ from nanotriton.contract import Manifest
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Event, Failure
 from nanotriton.engine.meter import Meter
+from nanotriton.engine.outbox import Outbox, Reception
 from nanotriton.engine.protocol import (
     PROTOCOL_VERSION,
     Message,
     event_to_message,
     failure_message,
-    pack,
     remove_dead_sockets,
     unpack,
 )
@@ -56,15 +57,11 @@ class EngineServer:
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
-        self._meter = Meter()
+        self._meter = Meter(time.time_ns() - time.monotonic_ns())
         self._path = path
         self._last_beat_s = 0.0
         self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a peer that is gone raises
-        self._router.setsockopt(zmq.LINGER, 0)
-        # Unlimited: a peer that reads late gets every answer, and what waits for it is bounded by
-        # the requests that were admitted.
-        self._router.setsockopt(zmq.SNDHWM, 0)
+        self._outbox = Outbox(self._router)
         path.unlink(missing_ok=True)
         remove_dead_sockets(path.parent)
         self._router.bind(f"ipc://{path}")
@@ -77,6 +74,7 @@ class EngineServer:
         os.set_blocking(sys.stdout.fileno(), False)
         while self._receive(0 if self._engine.has_work else IDLE_POLL_MS):
             self._beat()
+            self._outbox.flush()
             self._send(self._step())
 
     def close(self) -> None:
@@ -98,6 +96,7 @@ class EngineServer:
         if self._engine.last_step:
             running = [one.request.key for one in self._engine.scheduler.running]
             self._meter.stepped(self._engine.last_step, now - started, running, events, now)
+            self._meter.answered(self._engine.last_graph)
         return events
 
     def _receive(self, timeout_ms: int) -> bool:
@@ -143,17 +142,21 @@ class EngineServer:
     def _send(self, events: list[Event]) -> None:
         by_peer: dict[bytes, list[Message]] = defaultdict(list)
         for event in events:
+            if times := self._meter.take_times(event.key):
+                event = replace(event, times=times)  # noqa: PLW2901
             by_peer[event.key[0]].append(event_to_message(event))
         for peer, messages in by_peer.items():
             self._send_frame(peer, messages)
 
     def _send_frame(self, peer: bytes, messages: list[Message]) -> None:
-        """Send without waiting; work for a peer that is gone is dropped."""
-        try:
-            self._router.send_multipart([peer, pack(messages)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            self._engine.cancel_peer(peer)
-            self._meter.dropped(peer)
+        """Send without waiting; what runs for a peer that is gone, or reads nothing, ends."""
+        reception = self._outbox.send(peer, messages)
+        if reception is Reception.SENT:
+            return
+        ended = [event.key[1] for event in self._engine.cancel_peer(peer)]
+        self._meter.dropped(peer, reception.value)
+        if reception is Reception.UNREAD:
+            self._outbox.lose(peer, ended)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -216,7 +219,7 @@ def _open_runner(args: argparse.Namespace, manifest: Manifest) -> Runner:
     use = GraphUse(max_decode_rows=args.max_decode_rows)
     if args.deterministic == "on":
         use = DETERMINISTIC
-    return OrtRunner(args.folder, num_slots=num_slots, num_threads=args.threads, use=use)
+    return OrtRunner(args.folder, num_slots, args.threads, use, spinning=args.spinning == "on")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -247,6 +250,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=len(os.sched_getaffinity(0)),
         help="threads of the runtime; default: one a usable core",
     )
+    # Off: threads that spin between nodes take the cores from Triton, see docs/OPERATING.md.
+    _add_switch(parser, "--spinning", "off", "let the runtime's threads wait busily in a step")
     _add_switch(parser, "--deterministic", "off", "answer every step, however small, by model.onnx")
     parser.add_argument(
         "--max-decode-rows",

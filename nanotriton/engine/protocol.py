@@ -2,8 +2,10 @@
 
     to the engine     {"op": "submit", "id", "prompt", "settings"} · {"op": "cancel", "id"}
                       {"op": "stats", "id"}
-    from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs"}
-                      {"op": "failure", "id", "status", "message"} · {"op": "stats", "id", "stats"}
+    from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs",
+                       "work", "times"}
+                      {"op": "failure", "id", "status", "message", "times"}
+                      {"op": "stats", "id", "stats"}
 
 One frame holds a list of messages: the engine sends one frame a step to each peer. `id` is the
 peer's own number for a request. Knows the socket's place, and nothing of what is sent there when.
@@ -16,12 +18,13 @@ import stat
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from nanotriton.engine.events import Event, Failure, TokenEvent, Usage
+from nanotriton.engine.events import Event, Failure, Times, TokenEvent, Usage, Work
 from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.errors import NanotritonError, ServerError, from_status
 
@@ -45,8 +48,9 @@ def unpack(frame: bytes) -> list[Message]:
 
 def event_to_message(event: Event) -> Message:
     """An event of the engine as it travels; its key's peer is the envelope's business."""
+    when = {"times": astuple(event.times)} if event.times else {}
     if isinstance(event, Failure):
-        return failure_message(event.key[1], event.error)
+        return failure_message(event.key[1], event.error) | when
     usage = event.usage
     likely = [(one.token, one.logprob, one.top) for one in event.logprobs]
     return {
@@ -57,6 +61,8 @@ def event_to_message(event: Event) -> Message:
         "finish_reason": event.finish_reason,
         "usage": usage and (usage.prompt_tokens, usage.completion_tokens, usage.text_bytes),
         **({"logprobs": likely} if likely else {}),
+        **({"work": astuple(event.work)} if event.work else {}),
+        **when,
     }
 
 
@@ -65,11 +71,17 @@ def failure_message(request_id: int, error: NanotritonError) -> Message:
     return {"op": "failure", "id": request_id, "status": error.status, "message": str(error)}
 
 
+def is_final_message(message: Message) -> bool:
+    """Whether nothing follows this answer: only tokens without a reason are not the last word."""
+    return message["op"] != "tokens" or message["finish_reason"] is not None
+
+
 def event_from_message(message: Message) -> Event:
     """The event that a "tokens" or "failure" message carries; its peer is this one."""
     key = (b"", message["id"])
+    times = Times(*message["times"]) if "times" in message else None
     if message["op"] == "failure":
-        return Failure(key, from_status(message["status"], message["message"]))
+        return Failure(key, from_status(message["status"], message["message"]), times)
     usage = message["usage"]
     return TokenEvent(
         key,
@@ -78,6 +90,8 @@ def event_from_message(message: Message) -> Event:
         message["finish_reason"],
         usage and Usage(*usage),
         tuple(_logprob_from(*one) for one in message.get("logprobs", ())),
+        Work(*message["work"]) if "work" in message else None,
+        times,
     )
 
 

@@ -5,12 +5,13 @@ sequences.
 """
 
 import math
+import operator
 from collections.abc import Iterable
 
 import numpy as np
 
 from nanotriton.engine.drafts import Drafter
-from nanotriton.engine.events import TokenEvent, Usage
+from nanotriton.engine.events import TokenEvent, Usage, Work
 from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.engine.request import Request
 from nanotriton.engine.stops import TextEnd
@@ -49,6 +50,9 @@ class Sequence:
         self._random = np.random.default_rng(seed) if request.settings.temperature > 0 else None
         self._drawn: list[float] = []
         self._text_bytes = 0
+        self._num_steps = 0
+        self._num_drafted = 0
+        self._num_accepted = 0
 
     @property
     def is_prefilling(self) -> bool:
@@ -79,7 +83,12 @@ class Sequence:
         self._drawn += [float(self._random.random()) for _ in range(missing)]
         return self._drawn[:count]
 
-    def accept(self, tokens: Iterable[int], logprobs: Iterable[TokenLogprob] = ()) -> TokenEvent:
+    def accept(
+        self,
+        tokens: Iterable[int],
+        logprobs: Iterable[TokenLogprob] = (),
+        draft: Iterable[int] = (),
+    ) -> TokenEvent:
         """Append picked tokens, up to the last one, which sets `finish_reason`."""
         taken: list[int] = []
         text = ""
@@ -89,6 +98,7 @@ class Sequence:
             if self.finish_reason is not None:
                 break
         del self._drawn[: len(taken)]
+        self._note_work(taken, tuple(draft))
         likely = tuple(logprobs)[: len(taken)]
         if self.finish_reason is not None:
             return self._finish(tuple(taken), text, self.finish_reason, likely)
@@ -98,6 +108,11 @@ class Sequence:
     def end(self, reason: str) -> TokenEvent:
         """End the sequence where it stands."""
         return self._finish((), "", reason)
+
+    def _note_work(self, taken: list[int], draft: tuple[int, ...]) -> None:
+        self._num_steps += 1
+        self._num_drafted += len(draft)
+        self._num_accepted += sum(map(operator.eq, draft, taken))
 
     def _append(self, token: int) -> str:
         """Take one token; the text that may be shown with it."""
@@ -123,4 +138,5 @@ class Sequence:
         text += self._stops.flush()
         self._text_bytes += len(text.encode())
         usage = Usage(len(self.request.prompt), self.num_completed, self._text_bytes)
-        return TokenEvent(self.request.key, tokens, text, reason, usage, logprobs)
+        work = Work(self._num_steps, self.num_reused, self._num_drafted, self._num_accepted)
+        return TokenEvent(self.request.key, tokens, text, reason, usage, logprobs, work)

@@ -90,12 +90,14 @@ class Candidates:
     tokens  (R, K) int64
     lse     (R,) float32, log-sum-exp over all V logits: log-probability = logit - lse
     full    (R, V) float32 when the batch asked for it
+    graph   which of the model's graphs answered, if it has several
     """
 
     logits: NDArray[np.float32]
     tokens: NDArray[np.int64]
     lse: NDArray[np.float32]
     full: NDArray[np.float32] | None = None
+    graph: str = ""
 
 
 class Runner(Protocol):

@@ -161,6 +161,7 @@ class Bindings:
             np.empty(size, np.int64),
             np.empty(shape.num_rows, np.float32),
             self._full_view(shape.num_rows) if shape.full_logits else None,
+            self._graphs.name(shape.num_chunked, shape.num_decoded),
         )
 
     def _full_view(self, num_rows: int) -> NDArray[np.float32]:

@@ -48,29 +48,49 @@ DETERMINISTIC = GraphUse(only=GRAPH_FILE)
 
 
 class Graphs:
-    """One session a graph; raises RunnerError for what can't be opened."""
+    """One session a graph; raises RunnerError for what can't be opened.
 
-    def __init__(self, folder: Path, manifest: Manifest, num_threads: int, use: GraphUse) -> None:
+    With `spinning` the threads wait busily between the nodes of a step.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        num_threads: int,
+        use: GraphUse,
+        *,
+        spinning: bool = False,
+    ) -> None:
         if manifest.runner != "ort":
             raise RunnerError(
                 f"{folder} was exported for the runner {manifest.runner!r}, this one is 'ort': "
                 "serve it with its own runner, or export it again"
             )
         decode = manifest.decode_graph
-        self._main = _open_session(folder, use.only or GRAPH_FILE, num_threads)
+        main = use.only or GRAPH_FILE
+        self._files = (main, main)
+        self._main = _open_session(folder, main, num_threads, spinning)
         self._decode = self._main
         self._max_decode_rows = 0
         if decode is None or use.only is not None:
             return
         rows = decode.max_rows if use.max_decode_rows is None else use.max_decode_rows
         if rows:
-            self._decode = _open_session(folder, decode.file, num_threads)
+            self._files = (main, decode.file)
+            self._decode = _open_session(folder, decode.file, num_threads, spinning)
             self._max_decode_rows = rows
 
     def pick(self, num_chunked: int, num_decoded: int) -> ort.InferenceSession:
         """The session for a call of T tokens of a chunk and B decode rows."""
-        is_small = num_chunked == 0 and num_decoded <= self._max_decode_rows
-        return self._decode if is_small else self._main
+        return self._decode if self._is_small(num_chunked, num_decoded) else self._main
+
+    def name(self, num_chunked: int, num_decoded: int) -> str:
+        """The file of that session's graph."""
+        return self._files[self._is_small(num_chunked, num_decoded)]
+
+    def _is_small(self, num_chunked: int, num_decoded: int) -> bool:
+        return num_chunked == 0 and num_decoded <= self._max_decode_rows
 
 
 def first_line(error: Exception) -> str:
@@ -78,7 +98,9 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0][:300]
 
 
-def _open_session(folder: Path, graph_file: str, num_threads: int) -> ort.InferenceSession:
+def _open_session(
+    folder: Path, graph_file: str, num_threads: int, spinning: bool
+) -> ort.InferenceSession:
     for name in (graph_file, f"{graph_file}.data"):
         if not (folder / name).is_file():
             raise RunnerError(f"{folder} holds no {name}: export the model again")
@@ -87,8 +109,7 @@ def _open_session(folder: Path, graph_file: str, num_threads: int) -> ort.Infere
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # what goes wrong is raised, and said once
-    # Threads that spin between steps take the cores from Triton: 18 against 15 ms a step.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     path = folder / graph_file
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])

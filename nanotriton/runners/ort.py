@@ -24,12 +24,18 @@ class OrtRunner:
     """
 
     def __init__(
-        self, folder: Path, num_slots: int, num_threads: int, use: GraphUse = BY_ROWS
+        self,
+        folder: Path,
+        num_slots: int,
+        num_threads: int,
+        use: GraphUse = BY_ROWS,
+        *,
+        spinning: bool = False,
     ) -> None:
         assert num_slots > 0, num_slots
         assert num_threads > 0, num_threads
         manifest = Manifest.load(folder)
-        graphs = Graphs(folder, manifest, num_threads, use)
+        graphs = Graphs(folder, manifest, num_threads, use, spinning=spinning)
         self.num_slots = num_slots
         self.context = manifest.context
         self.vocab_size = manifest.vocab_size

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanotriton.engine.events import Failure, Key, TokenEvent
+from nanotriton.engine.events import Failure, Key, Times, TokenEvent
 from nanotriton.engine.exposition import Exposition
 from nanotriton.engine.meter import Histogram, Meter
 from nanotriton.errors import RunnerError
@@ -29,6 +29,8 @@ def test_times_of_a_request_are_told_apart() -> None:
     meter.submitted(A, 5, now_s=10.0)
     meter.stepped("prefill", 0.5, [A], [token(A)], now_s=12.0)
     meter.stepped("decode", 0.25, [A], [token(A, "length")], now_s=12.25)
+    meter.answered("model.onnx")
+    meter.answered("")  # a step that failed
 
     assert value(meter, "queue_seconds_sum") == 1.5  # until the step that started it
     assert value(meter, "time_to_first_token_seconds_sum") == 2.0
@@ -38,6 +40,9 @@ def test_times_of_a_request_are_told_apart() -> None:
     assert value(meter, "tokens_total", kind="prompt") == 5
     assert value(meter, "tokens_total", kind="completion") == 2
     assert value(meter, "requests_total", outcome="length") == 1
+    assert value(meter, "graph_steps_total", graph="model.onnx") == 1
+    assert meter.take_times(A) == Times(10 * 10**9, 11_500 * 10**6, 12 * 10**9, 12_250 * 10**6)
+    assert meter.take_times(A) is None
 
 
 def test_tokens_that_nobody_got_are_wasted() -> None:
@@ -46,7 +51,7 @@ def test_tokens_that_nobody_got_are_wasted() -> None:
         meter.submitted(key, 1, now_s=0.0)
         meter.stepped("decode", 0.1, [key], [token(key)], now_s=0.1)
     meter.happened([TokenEvent(A, (), "", "cancelled"), Failure(B, RunnerError("no"))], now_s=0.2)
-    meter.dropped(b"gone")
+    meter.dropped(b"gone", "cancelled")
 
     assert value(meter, "tokens_total", kind="wasted") == 3
     assert value(meter, "requests_total", outcome="cancelled") == 2

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanotriton.engine.events import Failure, TokenEvent, Usage
+from nanotriton.engine.events import Failure, Times, TokenEvent, Usage, Work
 from nanotriton.engine.protocol import (
     event_from_message,
     event_to_message,
@@ -21,6 +21,7 @@ from nanotriton.errors import InvalidRequest, RunnerError, ServerError, Unavaila
 
 NUMBER = st.integers(0, 2**31)
 USAGE = st.builds(Usage, NUMBER, NUMBER, NUMBER)
+TIMES = st.builds(Times, NUMBER, st.none() | NUMBER, st.none() | NUMBER, NUMBER)
 TOKEN_EVENTS = st.builds(
     TokenEvent,
     key=st.tuples(st.just(b""), NUMBER),
@@ -28,6 +29,8 @@ TOKEN_EVENTS = st.builds(
     text=st.text(),
     finish_reason=st.sampled_from([None, "stop", "length", "cancelled"]),
     usage=st.none() | USAGE,
+    work=st.none() | st.builds(Work, NUMBER, NUMBER, NUMBER, NUMBER),
+    times=st.none() | TIMES,
 )
 
 
@@ -51,7 +54,9 @@ def test_token_event_survives_the_socket(event):
 
 @pytest.mark.parametrize("kind", [InvalidRequest, Unavailable, RunnerError])
 def test_failure_keeps_its_kind_and_words(kind):
-    arrived = carry(Failure((b"", 7), kind("why, and the mend")))
+    times = Times(1, 2, None, 3)
+    arrived = carry(Failure((b"", 7), kind("why, and the mend"), times))
+    assert arrived.times == times
     assert arrived.key == (b"", 7)
     assert type(arrived.error) is kind
     assert str(arrived.error) == "why, and the mend"

@@ -116,6 +116,17 @@ def test_sampled_text_is_the_same_number_for_number(temperature, top_k):
     assert temperature > 1 or drive.engine.stats()["num_accepted"] > 0
 
 
+def test_last_event_tells_what_the_request_took():
+    drive, _ = run(num_requests=3)
+    works = [events[-1].work for events in drive.events.values()]
+    stats = drive.engine.stats()
+    assert sum(one.drafted_tokens for one in works) == stats["num_drafted"] > 0
+    assert sum(one.accepted_tokens for one in works) == stats["num_accepted"] > 0
+    assert sum(one.reused_tokens for one in works) == stats["prefix_hit_tokens"] > 0
+    for events, work in zip(drive.events.values(), works, strict=True):
+        assert work.num_steps == len(events)
+
+
 def test_switched_off_nothing_is_drafted():
     drive, _ = run(speculation=False)
     assert drive.engine.stats()["num_drafted"] == 0

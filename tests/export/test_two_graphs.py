@@ -5,13 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-from batches import decode, prefill
+from batches import chunk_of, decode, decode_of, prefill
 
 from export.artifact import MAX_DECODE_ROWS
 from export.model_file import read_model
 from export.parity import generate
 from nanotriton.contract import DECODE_GRAPH_FILE, GRAPH_FILE, Manifest
 from nanotriton.errors import ManifestError, RunnerError
+from nanotriton.runners.base import Batch
 from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner
 
@@ -48,6 +49,18 @@ def test_manifest_says_which_graph_serves_what(artifact_of):
     assert manifest.decode_graph.file == DECODE_GRAPH_FILE
     assert manifest.decode_graph.max_rows == MAX_DECODE_ROWS
     assert {"model.int4.onnx", "model.int4.onnx.data"} < manifest.files.keys()
+
+
+@pytest.mark.parametrize(("num_rows", "graph"), [(1, 1), (4, 1), (5, 0)], ids=str)
+def test_graph_that_answered_is_named(open_auto, ids, num_rows, graph):
+    runner = open_auto()
+    fill(runner, ids)
+    rows = decode_of(0, ids[:num_rows], [20] * num_rows)
+    assert (
+        runner.run(Batch(np.array([0]), decode=rows)).graph
+        == (GRAPH_FILE, DECODE_GRAPH_FILE)[graph]
+    )
+    assert runner.run(Batch(np.array([4]), chunk_of(0, ids[:5]))).graph == GRAPH_FILE
 
 
 def test_embeddings_are_stored_once_for_both_graphs(artifact_of):

@@ -6,6 +6,8 @@ the same server started, so streams and unary completions share one batch.
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from nanotriton.errors import InvalidRequest, NanotritonError
 from nanotriton.infill import Markers
 from nanotriton.prompt import encode_prompt
 from nanotriton.tokenizer import load_tokenizer
+from nanotriton.tracing import ENDPOINT, RequestSpans
 
 READY_TIMEOUT_S = 60.0  # gpt, which starts the engine, is loaded beside this model
 
@@ -53,6 +56,8 @@ class TritonPythonModel:
         self._client = EngineClient(socket_path(repository, int(folder.name), os.getppid()))
         self._client.wait_ready(READY_TIMEOUT_S)
         self._watch = CancellationWatch()
+        url = os.environ.get(ENDPOINT)
+        self._spans = RequestSpans(url) if url else None
 
     def execute(self, requests: list[Any]) -> None:
         """Hand every request to the engine; the pieces are sent as they come."""
@@ -67,6 +72,8 @@ class TritonPythonModel:
         """Leave the engine."""
         self._watch.close()
         self._client.close()
+        if self._spans:
+            self._spans.close()
 
     def _start(self, request: Any, sender: Any) -> None:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
@@ -87,7 +94,13 @@ class TritonPythonModel:
         )
         wants_pieces = tensors.get(STREAM)
         in_pieces = wants_pieces is None or bool(wants_pieces[0])
-        stream = Stream(sender, self._client, self._watch, self._tokenizer.table, in_pieces)
+        trace = (request.trace().get_context() or "") if self._spans else ""
+        on_end = partial(self._spans.add, trace) if self._spans and trace else None
+        stream = Stream(
+            *(sender, self._client, self._watch, self._tokenizer.table),
+            in_pieces=in_pieces,
+            on_end=on_end,
+        )
         stream.start(prompt, settings)
 
 
@@ -100,13 +113,16 @@ class Stream:
         client: EngineClient,
         watch: CancellationWatch,
         table: tuple[bytes, ...],
+        *,
         in_pieces: bool,
+        on_end: Callable[[Event], None] | None,
     ) -> None:
         self._sender = sender
         self._client = client
         self._watch = watch
         self._table = table
         self._in_pieces = in_pieces
+        self._on_end = on_end
         self._request_id: int | None = None
         self._is_cancelled = False
         self._text = ""
@@ -128,6 +144,8 @@ class Stream:
         """Send what an event brought, if it brought text or is the last."""
         if is_final(event):
             self._watch.remove(id(self))  # before the final response, see CancellationWatch
+            if self._on_end:
+                self._on_end(event)
         if isinstance(event, Failure):
             send_error(self._sender, event.error)
             return

@@ -35,11 +35,12 @@ from nanotriton.engine.request import Settings
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.errors import InvalidRequest, NanotritonError
 from nanotriton.tokenizer import load_tokenizer
+from nanotriton.tracing import ENDPOINT, RequestSpans
 
 READY_TIMEOUT_S = 120.0
 METRICS_PERIOD_S = 1.0
 PARAMETERS = (
-    *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads"),
+    *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads", "spinning"),
     *("prefix_cache", "speculation", "isolate_users"),
     *("deterministic", "max_decode_rows", "step_timeout_ms"),
 )
@@ -61,6 +62,8 @@ class TritonPythonModel:
         self._client = EngineClient(path)
         self._client.wait_ready(READY_TIMEOUT_S)
         self._watch = CancellationWatch()
+        url = os.environ.get(ENDPOINT)
+        self._spans = RequestSpans(url) if url else None
         self._exposition = Exposition(make_family, (("version", args["model_version"]),))
         self._stopping = threading.Event()
         self._metrics = threading.Thread(target=self._show_metrics, name="metrics", daemon=True)
@@ -69,7 +72,7 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Hand every request to the engine; each is answered when its last row is done."""
         for request in requests:
-            Answer(request, self._client, self._watch, self._table).start()
+            Answer(request, self._client, self._watch, self._table, self._spans).start()
 
     def finalize(self) -> None:
         """End the engine."""
@@ -77,6 +80,8 @@ class TritonPythonModel:
         self._metrics.join()
         self._watch.close()
         self._client.close()
+        if self._spans:
+            self._spans.close()
         self._supervisor.stop()
 
     def _show_metrics(self) -> None:
@@ -103,8 +108,11 @@ class Answer:
         client: EngineClient,
         watch: CancellationWatch,
         table: tuple[bytes, ...],
+        spans: RequestSpans | None,
     ) -> None:
         self._request = request
+        self._spans = spans
+        self._trace = (request.trace().get_context() or "") if spans else ""
         self._sender = request.get_response_sender()
         self._client = client
         self._watch = watch
@@ -157,6 +165,8 @@ class Answer:
             self._logprobs[row] += event.logprobs
         if is_final(event):
             self._ends[row] = event
+            if self._spans:
+                self._spans.add(self._trace, event, row=row)
             if isinstance(event, Failure):
                 self._cancel()
             if all(self._ends):

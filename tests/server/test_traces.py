@@ -1,0 +1,175 @@
+"""One trace from the client's `traceparent` through Triton's spans to the engine's."""
+
+import base64
+import json
+import re
+import secrets
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from running import RunningServer, free_ports, start_server, wait_until
+
+PHASES = ["queue", "prefill", "decode"]
+
+
+class Collector(ThreadingHTTPServer):
+    """What an OTLP/HTTP collector does, as far as a test needs it: it keeps the spans."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), CollectorHandler)
+        self.spans: list[Span] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where traces go."""
+        return f"http://127.0.0.1:{self.server_port}/v1/traces"
+
+    def trace(self, trace_id: str) -> dict[str, Span]:
+        """The spans of one trace so far, by name."""
+        return {one.name: one for one in self.spans if one.trace_id.hex() == trace_id}
+
+
+def export_of(body: bytes, content_type: str) -> ExportTraceServiceRequest:
+    """What was sent: the models' exporter writes protobuf, Triton's writes JSON with hex ids."""
+    if content_type == "application/x-protobuf":
+        return ExportTraceServiceRequest.FromString(body)
+    message = json.loads(
+        re.sub(
+            rb'("(?:traceId|spanId|parentSpanId)"\s*:\s*")([0-9a-f]*)"',
+            lambda found: found[1] + base64.b64encode(bytes.fromhex(found[2].decode())) + b'"',
+            body,
+        )
+    )
+    return json_format.ParseDict(message, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+
+
+class CollectorHandler(BaseHTTPRequestHandler):
+    """Takes POST /v1/traces."""
+
+    server: Collector
+
+    def do_POST(self) -> None:
+        """Keep the spans of one export."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        request = export_of(body, self.headers["Content-Type"])
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                self.server.spans += scope.spans
+        answer = ExportTraceServiceResponse().SerializeToString()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Traced:
+    """A server that traces, and where its spans arrive."""
+
+    server: RunningServer
+    collector: Collector
+
+    def complete(self, door: str) -> str:
+        """One completion of 8 tokens under a trace of its own, whose id this is."""
+        trace_id = secrets.token_hex(16)
+        body = {"text_input": "class Stack:\n", "max_tokens": 8, "ignore_eos": True}
+        post(self.server, door, body, {"traceparent": f"00-{trace_id}-{'1' * 16}-01"})
+        return trace_id
+
+
+def post(server: RunningServer, door: str, body: object, headers: dict[str, str]) -> None:
+    """Ask one door over HTTP and read the whole answer."""
+    how = "generate_stream" if door == "completion_stream" else "generate"
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{server.http_port}/v2/models/{door}/{how}",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", **headers},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()
+
+
+@pytest.fixture(scope="module")
+def traced(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    """A server that traces every request."""
+    with Collector() as collector:
+        log = tmp_path_factory.mktemp("traced") / "log"
+        server = start_server(demo_repository, log, "--trace-url", collector.url)
+        yield Traced(server, collector)
+        server.stop()
+        collector.shutdown()
+
+
+def path_up(spans: dict[str, Span], name: str) -> list[str]:
+    """Names from a span up to where the trace came from."""
+    by_id = {one.span_id: one for one in spans.values()}
+    found, now = [], spans[name]
+    while now.parent_span_id in by_id:
+        now = by_id[now.parent_span_id]
+        found.append(now.name)
+    return [*found, now.parent_span_id.hex()]
+
+
+@pytest.mark.parametrize("door", ["completion", "completion_stream"])
+def test_engine_spans_lie_under_those_of_triton_in_the_clients_trace(
+    traced: Traced, door: str
+) -> None:
+    trace_id = traced.complete(door)
+
+    wait_until(lambda: {*PHASES, "InferRequest"} <= traced.collector.trace(trace_id).keys(), 30)
+    spans = traced.collector.trace(trace_id)
+    for name in PHASES:
+        *above, client = path_up(spans, name)
+        assert above[-1] == "InferRequest", spans.keys()
+        assert client == "1" * 16
+    marks = [spans["queue"].start_time_unix_nano]
+    for name in PHASES:
+        assert spans[name].start_time_unix_nano == marks[-1]
+        marks.append(spans[name].end_time_unix_nano)
+    assert marks == sorted(marks)
+    assert abs(marks[-1] - time.time_ns()) < 60e9
+
+
+def test_spans_tell_what_the_request_took(traced: Traced) -> None:
+    trace_id = traced.complete("completion_stream")
+    wait_until(lambda: traced.collector.trace(trace_id).keys() >= {*PHASES}, 30)
+    span = traced.collector.trace(trace_id)["decode"]
+    told = {one.key: one.value for one in span.attributes}
+    assert told["finish_reason"].string_value == "length"
+    assert told["completion_tokens"].int_value == 8
+    assert told["prompt_tokens"].int_value > 0
+    assert 1 <= told["steps"].int_value <= 8
+    assert {"reused_tokens", "drafted_tokens", "accepted_tokens"} <= told.keys()
+
+
+def test_collector_that_is_down_slows_and_fails_nothing(
+    demo_repository: Path, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/v1/traces"
+    server = start_server(demo_repository, tmp_path / "log", "--trace-url", url)
+    try:
+        with server.client(retries=0) as client:
+            for _ in range(20):
+                assert client.complete("def f(", max_tokens=4, timeout_s=5).finish_reason
+                with client.stream("def f(", max_tokens=4, timeout_s=5) as stream:
+                    assert list(stream)
+    finally:
+        assert server.stop() == 0
