@@ -29,7 +29,7 @@ from export.options import (
     add_repository,
     add_work,
 )
-from export.parity import default_text
+from export.parity import default_text, read_text
 from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import publish
 from nanotriton.contract import Manifest
@@ -151,9 +151,10 @@ def quantized_stage(options: argparse.Namespace) -> None:
 def parity_stage(options: argparse.Namespace) -> None:
     """Compare, print the report, and remember it in the folder's manifest."""
     Manifest.load(options.work)  # refuses a folder that is none before the checkpoint is read
+    gate = _gate(options)
     # The artifact's own tokenizer decides how far the checkpoint's vocabulary is cut.
     checkpoint = load_checkpoint(options.checkpoint, str(options.work))
-    _print_values(_check_parity(checkpoint, options.work, options), options.json)
+    _print_values(_check_parity(checkpoint, options.work, options, gate), options.json)
 
 
 def repository_stage(options: argparse.Namespace) -> None:
@@ -163,6 +164,7 @@ def repository_stage(options: argparse.Namespace) -> None:
 
 def all_stages(options: argparse.Namespace) -> None:
     """Every stage in order, in a temporary working folder."""
+    gate = _gate(options)  # what it refuses costs no export
     with tempfile.TemporaryDirectory(prefix="nanotriton-export-") as temporary:
         work = Path(temporary)
         checkpoint = load_checkpoint(options.checkpoint, options.tokenizer)
@@ -175,7 +177,7 @@ def all_stages(options: argparse.Namespace) -> None:
         _write_graph(checkpoint, work, options.command_line)
         if options.precision != "fp32":
             _quantize(work, options)
-        figures = _check_parity(checkpoint, work, options)
+        figures = _check_parity(checkpoint, work, options, gate)
         folder = publish(work, options.repository, options.version, options.command_line)
         _print_values(figures, as_json=False)
         print(folder)
@@ -197,15 +199,24 @@ def _calibration(options: argparse.Namespace) -> Calibration | None:
     if not options.calibration_tokens:
         return None
     file = options.calibration
-    try:
-        text = file.read_text(encoding="utf-8") if file else calibration.default_text()
-    except UnicodeDecodeError:
-        raise ArtifactError(f"{file} is no UTF-8 text: give another --calibration") from None
+    text = read_text(file, "--calibration") if file else calibration.default_text()
     return Calibration(text, options.calibration_tokens, _log)
 
 
+def _gate(options: argparse.Namespace) -> Gate:
+    given = {name: getattr(options, name) for name in TOLERANCE_HELP}
+    return Gate(
+        text=read_text(options.text, "--text") if options.text else default_text(),
+        max_tokens=options.tokens,
+        num_threads=options.threads or os.cpu_count() or 1,
+        limits={name: value for name, value in given.items() if value is not None},
+        progress=_log,
+        accept=tuple(options.accept),
+    )
+
+
 def _check_parity(
-    checkpoint: Checkpoint, work: Path, options: argparse.Namespace
+    checkpoint: Checkpoint, work: Path, options: argparse.Namespace, gate: Gate
 ) -> dict[str, float]:
     manifest = Manifest.load(work)
     check_files(work, manifest)
@@ -214,14 +225,6 @@ def _check_parity(
             f"{work} was made from another checkpoint than {options.checkpoint}: give that one, "
             "or run the graph stage again"
         )
-    given = {name: getattr(options, name) for name in TOLERANCE_HELP}
-    gate = Gate(
-        text=options.text.read_text(encoding="utf-8") if options.text else default_text(),
-        max_tokens=options.tokens,
-        num_threads=options.threads or os.cpu_count() or 1,
-        limits={name: value for name, value in given.items() if value is not None},
-        progress=_log,
-    )
     figures = gate.measure(checkpoint, work)
     dataclasses.replace(manifest, parity=figures).save(work)
     return figures

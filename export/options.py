@@ -8,7 +8,7 @@ from pathlib import Path
 
 from export.artifact import QUANTIZED
 from export.calibration import DEFAULT_TOKENS
-from export.comparison import TOLERANCES
+from export.comparison import METRICS, TOLERANCES
 from export.registry import DEFAULT_STORE, FORM
 
 PRECISION_HELP = "".join(f"{name}: {what}; " for name, what in QUANTIZED.items())
@@ -18,6 +18,7 @@ TOLERANCE_HELP = {
     "max_kl": "largest mean KL divergence, in nats a token",
     "min_top1": "smallest share of positions whose best token is the checkpoint's",
     "min_greedy": "smallest share of generated tokens that the checkpoint would pick",
+    "max_perplexity_rise": "the budget: largest rise of perplexity, as a share (0.01: 1 percent)",
 }
 
 
@@ -75,7 +76,7 @@ def add_repository(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--version",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="version to write or replace (default: one more than the newest)",
     )
@@ -106,16 +107,8 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
 
 
 def add_parity(parser: argparse.ArgumentParser) -> None:
-    """What to compare on, and every limit of a tolerance."""
-    parser.add_argument(
-        "--text", type=Path, metavar="FILE", help="text to compare on (default: Python sources)"
-    )
-    parser.add_argument(
-        "--tokens", type=_positive, default=4096, metavar="N", help="tokens of it (default: 4096)"
-    )
-    parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="threads to run on (default: all cores)"
-    )
+    """What to compare on, every limit of a tolerance, and which may be broken."""
+    add_text(parser)
     for name, what in TOLERANCE_HELP.items():
         defaults = ", ".join(
             f"{precision} {getattr(tolerance, name):g}"
@@ -127,6 +120,33 @@ def add_parity(parser: argparse.ArgumentParser) -> None:
             metavar="X",
             help=f"{what}, in each graph (default: {defaults})",
         )
+    add_accept(parser)
+
+
+def add_text(parser: argparse.ArgumentParser) -> None:
+    """What to measure on, and how much of it."""
+    parser.add_argument(
+        "--text", type=Path, metavar="FILE", help="text to compare on (default: Python sources)"
+    )
+    parser.add_argument(
+        "--tokens", type=positive, default=4096, metavar="N", help="tokens of it (default: 4096)"
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="threads to run on (default: all cores)"
+    )
+
+
+def add_accept(parser: argparse.ArgumentParser) -> None:
+    """Which figures may be beyond their limits."""
+    parser.add_argument(
+        "--accept",
+        action="append",
+        choices=METRICS,
+        default=[],
+        metavar="METRIC",
+        help="go on though this figure is beyond its limit, which the manifest then says: "
+        f"{', '.join(METRICS)}; may be given several times",
+    )
 
 
 def _count(text: str) -> int:
@@ -135,7 +155,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number from 1 up; raises ArgumentTypeError."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
     return int(text)

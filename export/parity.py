@@ -20,7 +20,7 @@ from export.checkpoint import Checkpoint
 from export.comparison import Report, Tally
 from export.reference import Reference
 from export.vocabulary import Vocabulary
-from nanotriton.errors import ParityError
+from nanotriton.errors import ArtifactError, ParityError
 from nanotriton.runners.base import Batch, Runner
 
 Ids = NDArray[np.int64]
@@ -66,6 +66,14 @@ def default_text() -> str:
 def source_text(modules: Sequence[ModuleType]) -> str:
     """The sources of some modules."""
     return "\n".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules)
+
+
+def read_text(path: Path, option: str) -> str:
+    """A file that `option` named; raises ArtifactError when it is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ArtifactError(f"{path} is no UTF-8 text: give another {option}") from None
 
 
 def encode_known(vocabulary: Vocabulary, text: str) -> Ids:
