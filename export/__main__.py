@@ -5,7 +5,6 @@ Results go to stdout, progress to stderr; whatever is refused is one line and ex
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 import tempfile
@@ -19,9 +18,11 @@ from export.artifact import QUANTIZED, check_files, quantize_artifact, write_art
 from export.calibration import Calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.gate import Gate
+from export.measuring import compare_stage
 from export.options import (
     TOLERANCE_HELP,
     add_checkpoint,
+    add_contenders,
     add_infill,
     add_parity,
     add_precision,
@@ -29,6 +30,7 @@ from export.options import (
     add_repository,
     add_work,
 )
+from export.output import log, print_values
 from export.parity import default_text, read_text
 from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import publish
@@ -46,6 +48,8 @@ examples:
   python -m export quantized work --precision int8
   python -m export parity work demo
   python -m export repository work --repository model_repository
+
+  python -m export compare demo model_repository --out report
 """
 
 
@@ -56,17 +60,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.command_line = _describe_command(arguments)
     try:
         with ExitStack() as stack:
-            if is_reference(getattr(options, "checkpoint", Path())):
-                place = options.registry or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-                options.checkpoint = stack.enter_context(fetched(str(options.checkpoint), place))
+            _fetch_models(options, stack)
             options.stage(options)
     except (NanotritonError, OSError) as error:
-        _log(f"error: {error}")
+        log(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        _log("error: interrupted")
+        log("error: interrupted")
         return 130
     return 0
+
+
+def _fetch_models(options: argparse.Namespace, stack: ExitStack) -> None:
+    """Put files in the place of references to a registry."""
+
+    def fetch(path: Path) -> Path:
+        if not is_reference(path):
+            return path
+        place = options.registry or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+        return stack.enter_context(fetched(str(path), place))
+
+    if hasattr(options, "checkpoint"):
+        options.checkpoint = fetch(options.checkpoint)
+    if hasattr(options, "contenders"):
+        options.contenders = [fetch(path) for path in options.contenders]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -117,6 +134,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_repository(everything)
     add_parity(everything)
     everything.set_defaults(stage=all_stages)
+
+    compare = stages.add_parser("compare", help="measure models against the first of them")
+    add_contenders(compare)
+    compare.set_defaults(stage=compare_stage)
     return parser
 
 
@@ -131,7 +152,7 @@ def describe_stage(options: argparse.Namespace) -> None:
         "sha256": checkpoint.sha256,
         "tokenizer_sha256": checkpoint.vocabulary.sha256,
     }
-    _print_values(values, options.json)
+    print_values(values, options.json)
 
 
 def graph_stage(options: argparse.Namespace) -> None:
@@ -154,7 +175,7 @@ def parity_stage(options: argparse.Namespace) -> None:
     gate = _gate(options)
     # The artifact's own tokenizer decides how far the checkpoint's vocabulary is cut.
     checkpoint = load_checkpoint(options.checkpoint, str(options.work))
-    _print_values(_check_parity(checkpoint, options.work, options, gate), options.json)
+    print_values(_check_parity(checkpoint, options.work, options, gate), options.json)
 
 
 def repository_stage(options: argparse.Namespace) -> None:
@@ -170,7 +191,7 @@ def all_stages(options: argparse.Namespace) -> None:
         checkpoint = load_checkpoint(options.checkpoint, options.tokenizer)
         checkpoint = choose_infill(checkpoint, options.infill)
         config = checkpoint.config
-        _log(
+        log(
             f"checkpoint: {checkpoint.num_parameters:,} parameters, {config.num_layers} layers, "
             f"{config.vocab_size} tokens, context {config.context}"
         )
@@ -179,20 +200,20 @@ def all_stages(options: argparse.Namespace) -> None:
             _quantize(work, options)
         figures = _check_parity(checkpoint, work, options, gate)
         folder = publish(work, options.repository, options.version, options.command_line)
-        _print_values(figures, as_json=False)
+        print_values(figures, as_json=False)
         print(folder)
 
 
 def _write_graph(checkpoint: Checkpoint, work: Path, command: str) -> None:
     started = time.monotonic()
     write_artifact(checkpoint, work, command)
-    _log(f"graph: written in {time.monotonic() - started:.1f} s")
+    log(f"graph: written in {time.monotonic() - started:.1f} s")
 
 
 def _quantize(work: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
     quantize_artifact(work, options.precision, _calibration(options))
-    _log(f"quantized: {QUANTIZED[options.precision]} in {time.monotonic() - started:.1f} s")
+    log(f"quantized: {QUANTIZED[options.precision]} in {time.monotonic() - started:.1f} s")
 
 
 def _calibration(options: argparse.Namespace) -> Calibration | None:
@@ -200,7 +221,7 @@ def _calibration(options: argparse.Namespace) -> Calibration | None:
         return None
     file = options.calibration
     text = read_text(file, "--calibration") if file else calibration.default_text()
-    return Calibration(text, options.calibration_tokens, _log)
+    return Calibration(text, options.calibration_tokens, log)
 
 
 def _gate(options: argparse.Namespace) -> Gate:
@@ -210,7 +231,7 @@ def _gate(options: argparse.Namespace) -> Gate:
         max_tokens=options.tokens,
         num_threads=options.threads or os.cpu_count() or 1,
         limits={name: value for name, value in given.items() if value is not None},
-        progress=_log,
+        progress=log,
         accept=tuple(options.accept),
     )
 
@@ -230,22 +251,10 @@ def _check_parity(
     return figures
 
 
-def _print_values(values: dict[str, object] | dict[str, float], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:<22}", f"{value:.6g}" if isinstance(value, float) else value)
-
-
 def _describe_command(arguments: Sequence[str]) -> str:
     """The command line for the manifest; of absolute paths only the last part."""
     words = [word if not os.path.isabs(word) else Path(word).name for word in arguments]
     return " ".join(["python -m export", *words])
-
-
-def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

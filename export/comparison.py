@@ -53,9 +53,7 @@ TOLERANCES = {
     # 96.8 to 98.1 of 100 places (1,024 tokens of the standard library, 16,459 of its held-out
     # files), so this only stops what is broken.
     # A single logit may move far and a greedy text turn at a near-tie: no limit on both.
-    "int8": Tolerance(
-        np.inf, max_kl=2e-3, min_top1=0.96, min_greedy=0.0, max_perplexity_rise=0.01
-    ),
+    "int8": Tolerance(np.inf, max_kl=2e-3, min_top1=0.96, min_greedy=0.0, max_perplexity_rise=0.01),
     # 4 bits in the MLPs (measured on the demo: KL 4.4e-3, 8.0e-3 without calibration; best token
     # kept in 96.1 of 100 places, 98 of 100 greedy tokens those of float32 when two graphs take
     # turns). The limits stop what is broken or does not fit into 4 bits: a head in 4 bits gives

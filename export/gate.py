@@ -43,7 +43,8 @@ class Gate:
     def measure(self, checkpoint: Checkpoint, work: Path) -> dict[str, float]:
         """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME.
 
-        accepted_METRIC among them is the limit that a figure broke and was let through. Raises ParityError also for the text that the 4-bit weights were calibrated on.
+        accepted_METRIC among them is the limit that a figure broke and was let through. Raises
+        ParityError also for the text that the 4-bit weights were calibrated on.
         """
         manifest = Manifest.load(work)
         check_unseen(manifest, self.text)

@@ -31,6 +31,11 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         help=f"nanoGPT ckpt.pt, GPT-2 folder or {FORM} (a number, latest or an alias)",
     )
     add_registry(parser)
+    add_tokenizer(parser)
+
+
+def add_tokenizer(parser: argparse.ArgumentParser) -> None:
+    """Where else a checkpoint's tokenizer may lie."""
     parser.add_argument(
         "--tokenizer",
         metavar="FILE_OR_NAME",
@@ -133,6 +138,28 @@ def add_text(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads to run on (default: all cores)"
+    )
+
+
+def add_contenders(parser: argparse.ArgumentParser) -> None:
+    """What to compare, how often to time it, and where to write what comes out."""
+    parser.add_argument(
+        "contenders",
+        type=Path,
+        nargs="+",
+        metavar="MODEL",
+        help="working folder, version, repository (its newest version) or checkpoint (as float32);"
+        " the first is what the others are compared with",
+    )
+    add_registry(parser)
+    add_tokenizer(parser)
+    add_text(parser)
+    parser.add_argument(
+        "--rounds", type=positive, default=20, metavar="N", help="timings a step (default: 20)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="also write JSON, a Markdown report and the plots"
     )
 
 

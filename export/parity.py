@@ -48,7 +48,7 @@ def measure_parity(
     num_done = 0
     for start in range(0, len(windows), runner.num_slots):
         group = windows[start : start + runner.num_slots]
-        for window, served in zip(group, _serve(runner, group), strict=True):
+        for window, served in zip(group, serve(runner, group), strict=True):
             _compare(tally, reference, window, served)
             num_done += len(window)
         progress(f"parity: compared {num_done} of {sum(map(len, windows))} tokens")
@@ -109,17 +109,17 @@ def cut_windows(ids: Ids, runner: Runner, max_tokens: int) -> list[Ids]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Served:
-    """What the runner said of one window: logits (T, V) and log-sum-exp (T,)."""
+class Served:
+    """What a runner said of one window: logits (T, V) and log-sum-exp (T,)."""
 
     logits: NDArray[np.float32]
     lse: NDArray[np.float32]
 
 
-def _serve(runner: Runner, windows: Sequence[Ids]) -> list[_Served]:
-    """Window s through slot s: prompts in chunks, the last tokens of all slots together."""
+def serve(runner: Runner, windows: Sequence[Ids]) -> list[Served]:
+    """Window s, (T,), through slot s: prompts in chunks, the last tokens of all together."""
     served = [
-        _Served(
+        Served(
             np.empty((len(window), runner.vocab_size), np.float32),
             np.empty(len(window), np.float32),
         )
@@ -189,7 +189,7 @@ def match_greedy(
     return np.concatenate(matches)
 
 
-def _compare(tally: Tally, reference: Reference, window: Ids, served: _Served) -> None:
+def _compare(tally: Tally, reference: Reference, window: Ids, served: Served) -> None:
     hidden = reference.hidden(window)
     for start in range(0, len(window), CHUNK):
         rows = slice(start, start + CHUNK)

@@ -24,6 +24,7 @@ ENGINE = (
 OURS = {
     "nanotriton/__init__.py": (),
     "nanotriton/errors.py": (),
+    "nanotriton/machine.py": (),
     "nanotriton/contract.py": ("nanotriton.errors",),
     "nanotriton/tokenizer.py": BASIS,
     "nanotriton/infill.py": ("nanotriton.errors",),
@@ -34,7 +35,8 @@ OURS = {
     "nanotriton/*": ("nanotriton",),
     "export/*": (
         *BASIS,
-        *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners", "export"),
+        *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners"),
+        *("nanotriton.machine", "export"),
     ),
     "training/*": ("training",),
     "clients/*": ("clients",),

@@ -1,0 +1,62 @@
+"""Runners in, seconds of their steps out.
+
+All runners take each step in turn, so that they see the same noise: medians and ratios of pairs
+mean something where absolute times of a busy machine don't. Knows nothing of what it compares.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanotriton.runners.base import Batch, Runner
+
+PAST = 256  # tokens that a sequence has when a decode step is timed
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One step's seconds, (runners, rounds)."""
+
+    num_tokens: int
+    seconds: NDArray[np.float64]
+
+    def tokens_s(self, runner: int) -> float:
+        """Median tokens a second."""
+        return self.num_tokens / float(np.median(self.seconds[runner]))
+
+    def ratio(self, runner: int, to: int = 0) -> float:
+        """How many times as fast as the runner `to`: the median of what each round gave."""
+        return float(np.median(self.seconds[to] / self.seconds[runner]))
+
+    def spread(self, runner: int) -> float:
+        """The noise: the distance of the quartiles, as a share of the median."""
+        low, middle, high = np.quantile(self.seconds[runner], (0.25, 0.5, 0.75))
+        return float((high - low) / middle)
+
+
+def time_step(runners: Sequence[Runner], batch: Batch, rounds: int) -> Timing:
+    """Run a step on every runner in turn, `rounds` times after one that doesn't count."""
+    seconds = np.empty((len(runners), rounds))
+    for runner in runners:
+        runner.run(batch)
+    for column in range(rounds):
+        for row, runner in enumerate(runners):
+            started = time.perf_counter()
+            runner.run(batch)
+            seconds[row, column] = time.perf_counter() - started
+    return Timing(batch.input_ids.size, seconds)
+
+
+def decode_batch(num_rows: int, context: int) -> Batch:
+    """One token for each of so many sequences that are half a context, or PAST tokens, long."""
+    lengths = np.full(num_rows, min(PAST, context // 2), np.int32)
+    return Batch(0, np.ones((num_rows, 1), np.int64), lengths, np.arange(num_rows))
+
+
+def prefill_batch(num_tokens: int) -> Batch:
+    """A prompt's first chunk, of which the last position is wanted."""
+    ids = np.ones((1, num_tokens), np.int64)
+    return Batch(0, ids, np.zeros(1, np.int32), np.array([num_tokens - 1]))
