@@ -65,6 +65,7 @@ class Model:
     inputs: Sequence[onnx.ValueInfoProto]
     outputs: Sequence[onnx.ValueInfoProto]
     weights: Mapping[str, NDArray[np.generic]]
+    opset: int = OPSET
 
 
 def write_model(
@@ -91,10 +92,11 @@ def write_model(
             tensors.append(_external_tensor(name, array, weights_file, file.tell()))
             array.tofile(file)
     graph = helper.make_graph(list(model.nodes), "gpt", model.inputs, model.outputs, tensors)
+    opsets = [helper.make_opsetid("", model.opset), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
     proto = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)],
-        ir_version=9,  # the one of opset 20
+        opset_imports=opsets,
+        ir_version=helper.find_min_ir_version_for(opsets[:1]),
         producer_name="nanotriton",
     )
     onnx.save_model(proto, folder / graph_file)
@@ -103,8 +105,9 @@ def write_model(
 
 def read_model(folder: Path, graph_file: str = GRAPH_FILE) -> Model:
     """Read what `write_model` wrote; the weights stay in their file until they are asked for."""
-    graph = onnx.load_model(folder / graph_file, load_external_data=False).graph
-    return Model(graph.node, graph.input, graph.output, Weights(graph, folder))
+    proto = onnx.load_model(folder / graph_file, load_external_data=False)
+    graph, opset = proto.graph, proto.opset_import[0].version
+    return Model(graph.node, graph.input, graph.output, Weights(graph, folder), opset)
 
 
 def _external_tensor(

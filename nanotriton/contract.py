@@ -13,9 +13,11 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nanotriton.errors import ManifestError
+
+Part = TypeVar("Part", bound="DecodeGraph | PlanTarget")
 
 FORMAT_VERSION = 2
 # 1 is 2 without a decode graph.
@@ -28,6 +30,7 @@ GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 DECODE_GRAPH_FILE = "model.int4.onnx"
 DECODE_WEIGHTS_FILE = "model.int4.onnx.data"
+PLAN_FILE = "model.plan"
 TOKENIZER_FILE = "tokenizer.json"
 RANKS_FILE = "tokenizer.tiktoken"
 
@@ -81,6 +84,14 @@ GRAPH_TOP_TOKENS = "top_i"  # (R, K) int64
 GRAPH_LSE = "lse"  # (R,) float32, log-sum-exp over all V logits
 GRAPH_LOGITS = "logits"  # (R, V) float32, only computed into memory when it is bound
 
+# Further inputs and outputs of the TensorRT dialect, where a row may be any of a batch's; the rest
+# are those above (export.dialect).
+GRAPH_WRITE_INDICES = "write_indices"  # (B,) int64, tokens the slot holds: new ones come behind
+GRAPH_PLACES = "places"  # (B, C) int64, which tokens of each row reach the head
+GRAPH_TARGETS = "targets"  # (B, C) int64, the token to score behind each of them
+GRAPH_LOGPROBS = "logprobs"  # (B, C) float32, natural logarithm of its probability
+GRAPH_RANKS = "ranks"  # (B, C) int64, how many tokens are likelier
+
 
 def past_name(layer: int, kind: str) -> str:
     """Name of the KV cache that enters layer `layer`; `kind` is "k" or "v"; (B, H, M, D)."""
@@ -114,6 +125,33 @@ class DecodeGraph:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanTarget:
+    """What a TensorRT plan was built for, and so what it runs on: nothing else.
+
+    `tensorrt_version` is that of the builder, `compute_capability` the GPU's without a dot ("80").
+    Its two optimization profiles take prompts of one sequence, 1 to `prefill_chunk` tokens, and
+    decode steps of 1 to `max_batch` sequences.
+    """
+
+    tensorrt_version: str
+    compute_capability: str
+    prefill_chunk: int
+    max_batch: int
+
+    def __post_init__(self) -> None:
+        counts = (self.prefill_chunk, self.max_batch)
+        words = (self.tensorrt_version, self.compute_capability)
+        is_count = all(type(count) is int and count > 0 for count in counts)
+        if not is_count or not all(isinstance(word, str) for word in words):
+            raise ManifestError(
+                f"the manifest's plan is for TensorRT {self.tensorrt_version!r} on SM "
+                f"{self.compute_capability!r} with prefill_chunk {self.prefill_chunk!r} and "
+                f"max_batch {self.max_batch!r}, it needs two texts and two whole numbers from 1 "
+                "up: build the plan again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What one exported version is; written by export, checked by whoever loads it.
 
@@ -122,7 +160,8 @@ class Manifest:
     in the middle, and so whether a request may have a suffix, and `infill_order` whether the prompt
     then begins with the prefix ("psm") or the suffix ("spm"); a manifest that doesn't say it is of
     a model that may not. `files` maps each file's name to its SHA-256. model.onnx answers all steps
-    that `decode_graph`, if there is one, doesn't. The 4-bit weights were rounded with the help of
+    that `decode_graph`, if there is one, doesn't; of the runner "trt" model.plan does, which fits
+    what `plan` names alone. The 4-bit weights were rounded with the help of
     `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`.
     """
 
@@ -152,6 +191,7 @@ class Manifest:
     decode_graph: DecodeGraph | None = None
     calibration_tokens: int = 0
     calibration_sha256: str = ""
+    plan: PlanTarget | None = None
     format_version: int = field(default=FORMAT_VERSION)
 
     @classmethod
@@ -185,7 +225,11 @@ class Manifest:
                 f"{path} has missing or unknown keys {', '.join(wrong)}: export the model again"
             )
         manifest = cls(**values | {"format_version": FORMAT_VERSION})
-        return dataclasses.replace(manifest, decode_graph=_read_decode_graph(path, manifest))
+        return dataclasses.replace(
+            manifest,
+            decode_graph=_read_decode_graph(path, manifest),
+            plan=_read_part(path, "plan", manifest.plan, PlanTarget),
+        )
 
     def save(self, folder: Path) -> None:
         """Write `folder`/manifest.json."""
@@ -194,22 +238,27 @@ class Manifest:
 
 
 def _read_decode_graph(path: Path, manifest: Manifest) -> DecodeGraph | None:
-    values: Any = manifest.decode_graph  # still as JSON has it
-    if values is None:
-        return None
-    try:
-        graph = DecodeGraph(**values)
-    except TypeError:
-        raise ManifestError(
-            f"{path} has decode_graph {values!r}, it needs file, precision and max_rows: export "
-            "the model again"
-        ) from None
-    if graph.file not in manifest.files:
+    graph = _read_part(path, "decode_graph", manifest.decode_graph, DecodeGraph)
+    if graph is not None and graph.file not in manifest.files:
         raise ManifestError(
             f"{path} has the decode_graph {graph.file!r}, which is not among its files: export "
             "the model again"
         )
     return graph
+
+
+def _read_part(path: Path, key: str, values: Any, kind: type[Part]) -> Part | None:
+    """A part of the manifest from what JSON has of it, none from null."""
+    if values is None:
+        return None
+    try:
+        return kind(**values)
+    except TypeError:
+        names = [item.name for item in dataclasses.fields(kind)]
+        raise ManifestError(
+            f"{path} has {key} {values!r}, it needs {', '.join(names[:-1])} and {names[-1]}: "
+            "export the model again"
+        ) from None
 
 
 def sha256_file(path: Path) -> str:

@@ -13,6 +13,7 @@ from nanotriton.contract import (
     SETTINGS,
     DecodeGraph,
     Manifest,
+    PlanTarget,
     newest_version,
     sha256_file,
     versions_of,
@@ -151,6 +152,32 @@ def test_decode_graph_travels(tmp_path):
 def test_decode_graph_of_another_form_is_refused(edit, graph, words):
     with pytest.raises(ManifestError, match=words):
         Manifest.load(edit(decode_graph=graph))
+
+
+def test_plan_travels(tmp_path):
+    plan = PlanTarget("10.15.1.29", "90", prefill_chunk=128, max_batch=32)
+    replace(MANIFEST, runner="trt", plan=plan).save(tmp_path)
+    assert Manifest.load(tmp_path).plan == plan
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"tensorrt_version": "10"}, "needs tensorrt_version, .* and max_batch"),
+        (["10.15"], "has plan"),
+        (dict.fromkeys(("tensorrt_version", "compute_capability"), 9), "has plan"),
+    ],
+    ids=["keys missing", "no object", "numbers"],
+)
+def test_plan_of_another_form_is_refused(edit, plan, words):
+    with pytest.raises(ManifestError, match=words):
+        Manifest.load(edit(plan=plan))
+
+
+def test_plan_for_no_sequences_is_refused(edit):
+    plan = {"tensorrt_version": "10", "compute_capability": "90", "prefill_chunk": 128}
+    with pytest.raises(ManifestError, match="two whole numbers from 1 up"):
+        Manifest.load(edit(plan=plan | {"max_batch": 0}))
 
 
 @pytest.mark.parametrize("raw", [b"{", b"\xff\xfe", b""], ids=["json", "utf8", "empty"])
