@@ -46,10 +46,11 @@ def serve(args: argparse.Namespace) -> int:
         extra_arguments=tuple(args.tritonserver_arguments),
     )
     started = time.monotonic()
-    if bad := [one for one in examine(options.repository) if not one.is_good]:
+    if bad := [one for one in examine(options) if not one.is_good]:
         for one in bad:
             log(f"{one.subject}: {one.seen}")
-        return 1
+        if not all(one.subject in args.accept for one in bad):
+            return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     server = TritonServer(options)
@@ -69,14 +70,18 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Print what `examine` finds; 1 when anything is wrong."""
-    findings = examine(args.model_repository)
+    """Print what `examine` finds; 1 when anything is wrong that isn't accepted."""
+    findings = examine(
+        ServerOptions(
+            args.model_repository, args.http_port, args.grpc_port, args.metrics_port, args.address
+        )
+    )
     if args.json:
         print(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
     else:
         for one in findings:
             print(f"{'ok ' if one.is_good else 'BAD'}  {one.subject:<13} {one.seen}")
-    return 0 if all(one.is_good for one in findings) else 1
+    return 0 if all(one.is_good or one.subject in args.accept for one in findings) else 1
 
 
 def log(message: str) -> None:
@@ -106,15 +111,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument(
         "--model-repository", type=Path, required=True, help="folder that export wrote"
     )
-    command.add_argument("--http-port", type=int, default=8000, help="default 8000")
-    command.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
-    command.add_argument("--metrics-port", type=int, default=8002, help="default 8002")
-    command.add_argument(
-        "--address",
-        default="127.0.0.1",
-        help="default 127.0.0.1; put a gateway in front before you open it: Triton's HTTP front "
-        "can be crashed by a hostile request",
-    )
+    _add_premises(command)
     command.add_argument(
         "--exit-timeout-secs",
         type=int,
@@ -133,8 +130,29 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "doctor", help="examine a repository and this machine before anything starts"
     )
     command.add_argument("model_repository", type=Path, help="folder that export wrote")
+    _add_premises(command)
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(run=doctor)
+
+
+def _add_premises(command: argparse.ArgumentParser) -> None:
+    """Where to serve, and which of doctor's findings are known and meant."""
+    command.add_argument("--http-port", type=int, default=8000, help="default 8000")
+    command.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
+    command.add_argument("--metrics-port", type=int, default=8002, help="default 8002")
+    command.add_argument(
+        "--address",
+        default="127.0.0.1",
+        help="default 127.0.0.1; put a gateway in front before you open it: Triton's HTTP front "
+        "can be crashed by a hostile request",
+    )
+    command.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="SUBJECT",
+        help="go on in spite of doctor's finding on this subject; may be given several times",
+    )
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
