@@ -30,10 +30,10 @@ from export.options import (
     add_repository,
     add_work,
 )
-from export.output import log, print_values
+from export.output import describe_error, log, print_values
 from export.parity import default_text, read_text
 from export.registry import DEFAULT_STORE, fetched, is_reference
-from export.repository import publish
+from export.repository import check_writable, publish
 from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _fetch_models(options, stack)
             options.stage(options)
     except (NanotritonError, OSError) as error:
-        log(f"error: {error}")
+        log(f"error: {describe_error(error)}")
         return 1
     except KeyboardInterrupt:
         log("error: interrupted")
@@ -185,7 +185,8 @@ def repository_stage(options: argparse.Namespace) -> None:
 
 def all_stages(options: argparse.Namespace) -> None:
     """Every stage in order, in a temporary working folder."""
-    gate = _gate(options)  # what it refuses costs no export
+    gate = _gate(options)  # what these two refuse costs no export
+    check_writable(options.repository)
     with tempfile.TemporaryDirectory(prefix="nanotriton-export-") as temporary:
         work = Path(temporary)
         checkpoint = load_checkpoint(options.checkpoint, options.tokenizer)

@@ -66,6 +66,18 @@ def publish(
     return target
 
 
+def check_writable(repository: Path) -> None:
+    """Raise ArtifactError when a version can't be written there; the folder may not exist yet."""
+    versions = repository / ENGINE_MODEL
+    there = next(path for path in (versions, *versions.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ArtifactError(f"{there} is no folder: choose another --repository")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ArtifactError(
+            f"{there} can't be written: choose another --repository, or get the right to"
+        )
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the kernel drops when the process ends, however it ends."""

@@ -5,8 +5,7 @@ import hashlib
 import json
 import shutil
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -247,20 +246,12 @@ def test_port_that_is_taken_is_found_by_doctor(
     assert "BAD  ports         --grpc-port" in capsys.readouterr().out
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB; skipped where none can be mounted."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
-
-
 @pytest.mark.parametrize("check", [host.check_shared_memory, host.check_disk])
-def test_little_room_is_refused(check: Callable[[Path], str], small_disk: Path) -> None:
+def test_little_room_is_refused(
+    check: Callable[[Path], str], small_disk: Callable[..., Path]
+) -> None:
     with pytest.raises(NanotritonError, match=r"has 1 MB free, .* need"):
-        check(small_disk)
+        check(small_disk(1))
 
 
 def test_driver_that_cannot_be_loaded_is_refused(repository: Path, tmp_path: Path) -> None:
