@@ -18,7 +18,7 @@ from export.artifact import QUANTIZED, check_files, quantize_artifact, write_art
 from export.calibration import Calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.gate import Gate
-from export.measuring import compare_stage
+from export.measuring import compare_stage, verify_stage
 from export.options import (
     TOLERANCE_HELP,
     add_checkpoint,
@@ -28,6 +28,7 @@ from export.options import (
     add_precision,
     add_registry,
     add_repository,
+    add_verification,
     add_work,
 )
 from export.output import describe_error, log, print_values
@@ -50,6 +51,7 @@ examples:
   python -m export repository work --repository model_repository
 
   python -m export compare demo model_repository --out report
+  python -m export verify --url localhost:8001 demo
 """
 
 
@@ -138,6 +140,10 @@ def build_parser() -> argparse.ArgumentParser:
     compare = stages.add_parser("compare", help="measure models against the first of them")
     add_contenders(compare)
     compare.set_defaults(stage=compare_stage)
+
+    verify = stages.add_parser("verify", help="compare a running server with what it should serve")
+    add_verification(verify)
+    verify.set_defaults(stage=verify_stage)
     return parser
 
 

@@ -14,6 +14,8 @@ from nanotriton.errors import ArtifactError, ParityError
 
 SMALLEST_LOGIT = 1e-6  # of a model whose logits are all zero
 SHARES = ("min_top1", "min_greedy", "max_perplexity_rise")
+DIFFERS = "the artifact differs from its checkpoint"
+MEND = "nothing was written: export a higher precision"
 # What --accept takes: the limits' names without max_ and min_.
 METRICS = ("relative_delta", "kl", "top1", "greedy", "perplexity_rise")
 
@@ -129,15 +131,19 @@ class Limit:
         return self.value >= self.bound if self.is_least else self.value <= self.bound
 
 
-def check_limits(limits: Iterable[Limit], accept: Collection[str]) -> dict[str, float]:
-    """What was broken and accepted, accepted_METRIC to the limit; raises ParityError."""
+def check_limits(
+    limits: Iterable[Limit], accept: Collection[str], differs: str = DIFFERS, mend: str = MEND
+) -> dict[str, float]:
+    """What was broken and accepted, accepted_METRIC to the limit.
+
+    Raises ParityError, worded by what differs and what mends it.
+    """
     broken = [one for one in limits if not one.is_kept]
     for one in broken:
         if one.name not in accept:
             raise ParityError(
-                f"the artifact differs from its checkpoint: {one.what} is {one.value:.6g}, the "
-                f"limit is {one.bound:.6g}; nothing was written: export a higher precision, or "
-                f"say --accept {one.name} if that is meant"
+                f"{differs}: {one.what} is {one.value:.6g}, the limit is {one.bound:.6g}; {mend}, "
+                f"or say --accept {one.name} if that is meant"
             )
     return {f"accepted_{one.name}": one.bound for one in broken}
 
@@ -175,8 +181,8 @@ class Tally:
 
         Of the last position of a text the next token is not known: `targets` is then shorter.
         """
-        expected_log = _log_softmax(expected)
-        found_log = _log_softmax(found)
+        expected_log = log_softmax(expected)
+        found_log = log_softmax(found)
         self._positions += len(expected)
         self._max_abs_delta = max(self._max_abs_delta, float(np.abs(expected - found).max()))
         self._max_abs_logit = max(self._max_abs_logit, float(np.abs(expected).max()))
@@ -202,7 +208,8 @@ class Tally:
         )
 
 
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log-probabilities of logits (R, V)."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return result

@@ -21,6 +21,8 @@ TOLERANCE_HELP = {
     "max_perplexity_rise": "the budget: largest rise of perplexity, as a share (0.01: 1 percent)",
 }
 
+SERVED_LIMITS = ("max_kl", "min_top1", "min_greedy", "max_perplexity_rise")
+
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """What to export, and where else to look for its tokenizer."""
@@ -114,7 +116,12 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
 def add_parity(parser: argparse.ArgumentParser) -> None:
     """What to compare on, every limit of a tolerance, and which may be broken."""
     add_text(parser)
-    for name, what in TOLERANCE_HELP.items():
+    add_limits(parser, *TOLERANCE_HELP)
+
+
+def add_limits(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Some limits of a tolerance, and which may be broken."""
+    for name in names:
         defaults = ", ".join(
             f"{precision} {getattr(tolerance, name):g}"
             for precision, tolerance in TOLERANCES.items()
@@ -123,18 +130,22 @@ def add_parity(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}",
             type=float,
             metavar="X",
-            help=f"{what}, in each graph (default: {defaults})",
+            help=f"{TOLERANCE_HELP[name]} (default: {defaults})",
         )
     add_accept(parser)
 
 
-def add_text(parser: argparse.ArgumentParser) -> None:
+def add_text(parser: argparse.ArgumentParser, num_tokens: int = 4096) -> None:
     """What to measure on, and how much of it."""
     parser.add_argument(
         "--text", type=Path, metavar="FILE", help="text to compare on (default: Python sources)"
     )
     parser.add_argument(
-        "--tokens", type=positive, default=4096, metavar="N", help="tokens of it (default: 4096)"
+        "--tokens",
+        type=positive,
+        default=num_tokens,
+        metavar="N",
+        help=f"tokens of it (default: {num_tokens})",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads to run on (default: all cores)"
@@ -161,6 +172,31 @@ def add_contenders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="also write JSON, a Markdown report and the plots"
     )
+
+
+def add_verification(parser: argparse.ArgumentParser) -> None:
+    """Where it is served, what should be, and how far they may differ."""
+    parser.add_argument(
+        "contenders",
+        type=Path,
+        nargs=1,
+        metavar="CHECKPOINT_OR_VERSION",
+        help="what should be served: a checkpoint, a version or a repository (its newest version)",
+    )
+    parser.add_argument("--url", required=True, metavar="HOST:PORT", help="where the server is")
+    parser.add_argument(
+        "--protocol", choices=("grpc", "http"), default="grpc", help="default: grpc"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=tuple(TOLERANCES),
+        help="whose limits hold (default: that of the version; int4 of one with two graphs)",
+    )
+    add_registry(parser)
+    add_tokenizer(parser)
+    add_text(parser, num_tokens=512)
+    add_limits(parser, *SERVED_LIMITS)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def add_accept(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,11 @@ ENGINE = (
     *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.prompt"),
     *("nanotriton.runners.base", "nanotriton.engine"),
 )
+EXPORT = (
+    *BASIS,
+    *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners"),
+    *("nanotriton.machine", "export"),
+)
 # What of ours a file may import; the first pattern that fits its path decides.
 OURS = {
     "nanotriton/__init__.py": (),
@@ -33,11 +38,9 @@ OURS = {
     "nanotriton/engine/process.py": (*ENGINE, "nanotriton.runners"),
     "nanotriton/engine/*": ENGINE,
     "nanotriton/*": ("nanotriton",),
-    "export/*": (
-        *BASIS,
-        *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners"),
-        *("nanotriton.machine", "export"),
-    ),
+    # What is served is checked through what users call it with.
+    "export/verification.py": (*EXPORT, "clients"),
+    "export/*": EXPORT,
     "training/*": ("training",),
     "clients/*": ("clients",),
     "gateway/*": ("gateway", "clients", "nanotriton.errors"),
