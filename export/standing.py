@@ -26,7 +26,7 @@ from export.parity import (
 )
 from export.vocabulary import find_vocabulary
 from nanotriton.runners.ort import OrtRunner
-from nanotriton.runners.timing import Timing, decode_batch, prefill_batch, time_step
+from nanotriton.runners.timing import Timing, decode_batch, prefill_batch, time_steps
 
 NUM_SLOTS = 4  # while quality is measured
 BATCHES = (1, 8, 32)
@@ -121,11 +121,9 @@ class Contest:
         chunk = min(PREFILL, context)
         steps = {f"decode {rows}": decode_batch(rows, context) for rows in BATCHES}
         steps[f"prefill {chunk}"] = prefill_batch(chunk)
-        timings = {}
-        for name, batch in steps.items():
-            timings[name] = time_step(runners, batch, self.rounds)
-            self.progress(f"compare: timed {name}")
-        return timings
+        timings = time_steps(runners, list(steps.values()), self.rounds)
+        self.progress(f"compare: timed {', '.join(steps)}")
+        return dict(zip(steps, timings, strict=True))
 
 
 def _compare(tally: Tally, window: Ids, expected: Served, found: Served) -> None:

@@ -1,4 +1,4 @@
-"""The command `nanotriton`: serve a model repository, or examine one."""
+"""The command `nanotriton`: serve a model repository, examine or tune one."""
 
 import argparse
 import dataclasses
@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanotriton import __version__
+from nanotriton.contract import MANIFEST_FILE, newest_version
 from nanotriton.doctor import examine
 from nanotriton.errors import NanotritonError
 from nanotriton.server import ServerOptions, TritonServer
+from nanotriton.tuned import TUNED_FILE
+from nanotriton.tuning import Tuning
 from nanotriton.watchdog import READY_TIMEOUT_S, Watchdog
 
 EXAMPLES = """examples:
   nanotriton serve --model-repository model_repository
   nanotriton serve --model-repository model_repository -- --log-verbose=1
   nanotriton doctor model_repository
+  nanotriton tune model_repository
 """
 
 
@@ -84,6 +88,23 @@ def doctor(args: argparse.Namespace) -> int:
     return 0 if all(one.is_good or one.subject in args.accept for one in findings) else 1
 
 
+def tune(args: argparse.Namespace) -> int:
+    """Measure, show the choices with their figures, and write them beside the manifest."""
+    folder: Path = args.folder
+    if not (folder / MANIFEST_FILE).is_file():
+        folder = newest_version(folder)
+    tuned = Tuning(folder, args.seconds, log).measure()
+    tuned.save(folder)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(tuned), indent=2))
+        return 0
+    for name, choice in tuned.choices.items():
+        print(f"{name:<16} {choice.value:>4}  ({choice.unit}; noise {choice.noise:.0%})")
+        print("    " + "  ".join(f"{key}: {value:g}" for key, value in choice.figures.items()))
+    print(folder / TUNED_FILE)
+    return 0
+
+
 def log(message: str) -> None:
     """One line on stderr."""
     print(f"nanotriton: {message}", file=sys.stderr, flush=True)
@@ -103,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_doctor(commands)
+    _add_tune(commands)
     return parser
 
 
@@ -133,6 +155,27 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     _add_premises(command)
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(run=doctor)
+
+
+def _add_tune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "tune", help="measure which settings of the engine are fastest on this machine"
+    )
+    command.add_argument(
+        "folder", type=Path, metavar="DIR", help="a repository (its newest version) or a version"
+    )
+    command.add_argument(
+        "--seconds", type=_seconds, default=60.0, help="about how long to measure; default 60"
+    )
+    command.add_argument("--json", action="store_true", help="print the choices as JSON")
+    command.set_defaults(run=tune)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)  # argparse words it
+    return seconds
 
 
 def _add_premises(command: argparse.ArgumentParser) -> None:

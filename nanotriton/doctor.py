@@ -32,11 +32,13 @@ from nanotriton.contract import (
 from nanotriton.errors import NanotritonError
 from nanotriton.infill import Markers
 from nanotriton.installation import find_installation
+from nanotriton.machine import this_machine
 from nanotriton.prompt import encode_prompt
 from nanotriton.runners.graphs import ORT_ERRORS, first_line
 from nanotriton.runners.plan_header import is_same_version, servable_header
 from nanotriton.server import ServerOptions
 from nanotriton.tokenizer import load_tokenizer
+from nanotriton.tuned import read_tuned
 
 MODELS = ("preprocessing", "gpt", "postprocessing", "completion", "completion_stream")
 MODEL_SCRIPT = "model.py"
@@ -81,6 +83,7 @@ def _checks(options: ServerOptions) -> Iterator[Finding]:
     yield _look("processor", lambda: host.check_processor(manifest))
     yield _look("driver", lambda: host.check_driver(manifest))
     yield _look("runtime", lambda: _check_runtime(folder, manifest))
+    yield _look("tuning", lambda: _check_tuning(folder))
     yield _look("memory", lambda: _check_memory(folder, manifest))
 
 
@@ -218,6 +221,14 @@ def _check_plan(folder: Path, manifest: Manifest) -> str:
 def _numbers(version: str) -> list[int]:
     """The leading numbers of a version, to compare it by."""
     return [int(word) for word in re.findall(r"\d+", version)[:3]]
+
+
+def _check_tuning(folder: Path) -> str:
+    tuned = read_tuned(folder)
+    if tuned is None:
+        return "defaults; `nanotriton tune` measures what is faster on this machine"
+    tuned.check(this_machine())
+    return ", ".join(f"{name} {choice.value}" for name, choice in tuned.choices.items())
 
 
 def _check_memory(folder: Path, manifest: Manifest) -> str:

@@ -31,11 +31,15 @@ OURS = {
     "nanotriton/errors.py": (),
     "nanotriton/machine.py": (),
     "nanotriton/contract.py": ("nanotriton.errors",),
+    "nanotriton/tuned.py": ("nanotriton.errors", "nanotriton.machine"),
     "nanotriton/tokenizer.py": BASIS,
     "nanotriton/infill.py": ("nanotriton.errors",),
     "nanotriton/prompt.py": (*BASIS, "nanotriton.tokenizer", "nanotriton.infill"),
     "nanotriton/runners/*": (*BASIS, "nanotriton.runners"),
-    "nanotriton/engine/process.py": (*ENGINE, "nanotriton.runners"),
+    "nanotriton/engine/process.py": (
+        *(*ENGINE, "nanotriton.runners"),
+        *("nanotriton.machine", "nanotriton.tuned"),
+    ),
     "nanotriton/engine/*": ENGINE,
     "nanotriton/*": ("nanotriton",),
     # What is served is checked through what users call it with.

@@ -31,23 +31,26 @@ class Timing:
         """How many times as fast as the runner `to`: the median of what each round gave."""
         return float(np.median(self.seconds[to] / self.seconds[runner]))
 
+    def half(self, which: int) -> "Timing":
+        """Of the even (0) or the odd (1) rounds alone: how far a figure can be trusted."""
+        return Timing(self.num_tokens, self.seconds[:, which::2])
+
     def spread(self, runner: int) -> float:
         """The noise: the distance of the quartiles, as a share of the median."""
         low, middle, high = np.quantile(self.seconds[runner], (0.25, 0.5, 0.75))
         return float((high - low) / middle)
 
 
-def time_step(runners: Sequence[Runner], batch: Batch, rounds: int) -> Timing:
-    """Run a step on every runner in turn, `rounds` times after one that doesn't count."""
-    seconds = np.empty((len(runners), rounds))
-    for runner in runners:
-        runner.run(batch)
-    for column in range(rounds):
-        for row, runner in enumerate(runners):
-            started = time.perf_counter()
-            runner.run(batch)
-            seconds[row, column] = time.perf_counter() - started
-    return Timing(batch.input_ids.size, seconds)
+def time_steps(runners: Sequence[Runner], batches: Sequence[Batch], rounds: int) -> list[Timing]:
+    """Run every step on every runner, `rounds` times after one that doesn't count."""
+    seconds = np.empty((rounds + 1, len(batches), len(runners)))
+    for by_batch in seconds:
+        for batch, by_runner in zip(batches, by_batch, strict=True):
+            for at, runner in enumerate(runners):
+                started = time.perf_counter()
+                runner.run(batch)
+                by_runner[at] = time.perf_counter() - started
+    return [Timing(batch.input_ids.size, seconds[1:, at].T) for at, batch in enumerate(batches)]
 
 
 def decode_batch(num_rows: int, context: int) -> Batch:
