@@ -219,13 +219,12 @@ def _write_graph(checkpoint: Checkpoint, work: Path, command: str) -> None:
 
 def _quantize(work: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
-    quantize_artifact(work, options.precision, _calibration(options))
+    calibration = None if options.rounding == "nearest" else _calibration(options)
+    quantize_artifact(work, options.precision, calibration, options.rounding)
     log(f"quantized: {QUANTIZED[options.precision]} in {time.monotonic() - started:.1f} s")
 
 
-def _calibration(options: argparse.Namespace) -> Calibration | None:
-    if not options.calibration_tokens:
-        return None
+def _calibration(options: argparse.Namespace) -> Calibration:
     file = options.calibration
     text = read_text(file, "--calibration") if file else calibration.default_text()
     return Calibration(text, options.calibration_tokens, log)

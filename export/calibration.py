@@ -47,7 +47,7 @@ class Calibration:
         if self.num_tokens < MIN_TOKENS:
             raise ArtifactError(
                 f"calibration on {self.num_tokens} tokens is no help: take at least "
-                f"{MIN_TOKENS}, or 0 for plain rounding"
+                f"{MIN_TOKENS}, or --rounding nearest"
             )
 
     @property

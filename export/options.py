@@ -6,7 +6,7 @@ Knows nothing of what the stages do with them.
 import argparse
 from pathlib import Path
 
-from export.artifact import QUANTIZED
+from export.artifact import QUANTIZED, ROUNDINGS
 from export.calibration import DEFAULT_TOKENS
 from export.comparison import METRICS, TOLERANCES
 from export.registry import DEFAULT_STORE, FORM
@@ -106,10 +106,18 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
     )
     parser.add_argument(
         "--calibration-tokens",
-        type=_count,
+        type=positive,
         default=DEFAULT_TOKENS,
         metavar="N",
-        help=f"tokens of it, 0 for plain rounding (default: {DEFAULT_TOKENS})",
+        help=f"tokens of it (default: {DEFAULT_TOKENS})",
+    )
+    parser.add_argument(
+        "--rounding",
+        choices=tuple(ROUNDINGS),
+        default="gptq",
+        help="how the 4-bit weights are rounded; "
+        + "".join(f"{name}: {what}; " for name, what in ROUNDINGS.items())
+        + "default: gptq",
     )
 
 
@@ -210,12 +218,6 @@ def add_accept(parser: argparse.ArgumentParser) -> None:
         help="go on though this figure is beyond its limit, which the manifest then says: "
         f"{', '.join(METRICS)}; may be given several times",
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
-    return int(text)
 
 
 def positive(text: str) -> int:

@@ -164,7 +164,8 @@ class Manifest:
     a model that may not. `files` maps each file's name to its SHA-256. model.onnx answers all steps
     that `decode_graph`, if there is one, doesn't; of the runner "trt" model.plan does, which fits
     what `plan` names alone. The 4-bit weights were rounded with the help of
-    `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`.
+    `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`, by
+    `rounding`: "gptq", "awq" or "nearest".
     """
 
     precision: str
@@ -193,6 +194,7 @@ class Manifest:
     decode_graph: DecodeGraph | None = None
     calibration_tokens: int = 0
     calibration_sha256: str = ""
+    rounding: str = ""
     plan: PlanTarget | None = None
     format_version: int = field(default=FORMAT_VERSION)
 
