@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from benchmarks.typing_users import library_files
 from nanotriton.contract import newest_version
 from nanotriton.engine.request import Settings
 from nanotriton.errors import NanotritonError
+from nanotriton.machine import this_machine
 
 EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
@@ -124,15 +124,7 @@ def steps(args: argparse.Namespace) -> int:
 
 def machine() -> str:
     """The processor and how many cores of it this process may use."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+    return str(this_machine())
 
 
 def build_parser() -> argparse.ArgumentParser:
