@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from benchmarks.typing_users import library_files
 from nanotriton.contract import Manifest, newest_version
 from nanotriton.engine.request import Settings
 from nanotriton.errors import NanotritonError
+from nanotriton.machine import this_machine
 
 EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
@@ -170,15 +170,7 @@ def threads(args: argparse.Namespace) -> int:
 
 def machine() -> str:
     """The processor and how many cores of it this process may use."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+    return str(this_machine())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from nanotriton.contract import GRAPH_FILE, Manifest
-from nanotriton.runners.base import Batch, Chunk, Decode, Runner
+from nanotriton.runners.base import Batch, Chunk, Runner
 from nanotriton.runners.graphs import GraphUse
 from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.timing import PAST, decode_batch, decode_rows, prefill_batch
 from nanotriton.runners.trt import TrtRunner
 
 CHUNKS = (32, 64, 128)
 ROWS_BESIDE = (1, 8, 32)
 BATCHES = (1, 2, 4, 8, 16, 32)
 PREFILL = 256
-PAST = 256  # tokens that a sequence has when a step is timed
 NUM_SLOTS = max(BATCHES) + 1
 
 
@@ -72,7 +72,7 @@ def compare_mixed(folder: Path, num_threads: int) -> list[Pair]:
     runner = OrtRunner(folder, NUM_SLOTS, num_threads)
 
     def pair(num_tokens: int, num_rows: int) -> Pair:
-        chunk, decode = _chunk(num_tokens, runner.context), _decode(num_rows, runner.context)
+        chunk, decode = _chunk(num_tokens, runner.context), decode_rows(num_rows, runner.context)
         rows = np.arange(num_rows)
         parts = (
             Batch(np.array([num_tokens - 1]), chunk),
@@ -129,21 +129,6 @@ def _pairs_of(first: Runner, second: Runner) -> list[Pair]:
         Pair(kind, partial(first.run, batch), partial(second.run, batch))
         for kind, batch in batches.items()
     ]
-
-
-def decode_batch(num_rows: int, context: int) -> Batch:
-    """A step of one token for so many sequences that have a past."""
-    return Batch(np.arange(num_rows), decode=_decode(num_rows, context))
-
-
-def prefill_batch(num_tokens: int) -> Batch:
-    """The first tokens of a prompt."""
-    return Batch(np.array([num_tokens - 1]), Chunk(0, np.ones(num_tokens, np.int64), 0))
-
-
-def _decode(num_rows: int, context: int) -> Decode:
-    lengths = np.full(num_rows, min(PAST, context // 2), np.int32)
-    return Decode(0, np.ones(num_rows, np.int64), lengths)
 
 
 def _chunk(num_tokens: int, context: int) -> Chunk:

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.steps import decode_batch, prefill_batch
 from nanotriton.contract import Manifest
 from nanotriton.runners.base import Batch
 from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.timing import decode_batch, prefill_batch
 
 NUM_ROWS = (1, 8)
 PREFILL = 128

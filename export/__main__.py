@@ -5,7 +5,6 @@ Results go to stdout, progress to stderr; whatever is refused is one line and ex
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 import tempfile
@@ -19,19 +18,23 @@ from export.artifact import QUANTIZED, check_files, quantize_artifact, write_art
 from export.calibration import Calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.gate import Gate
+from export.measuring import compare_stage, verify_stage
 from export.options import (
     TOLERANCE_HELP,
     add_checkpoint,
+    add_contenders,
     add_infill,
     add_parity,
     add_precision,
     add_registry,
     add_repository,
+    add_verification,
     add_work,
 )
-from export.parity import default_text
+from export.output import describe_error, log, print_values
+from export.parity import default_text, read_text
 from export.registry import DEFAULT_STORE, fetched, is_reference
-from export.repository import publish
+from export.repository import check_writable, publish
 from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
 
@@ -46,6 +49,9 @@ examples:
   python -m export quantized work --precision int8
   python -m export parity work demo
   python -m export repository work --repository model_repository
+
+  python -m export compare demo model_repository --out report
+  python -m export verify --url localhost:8001 demo
 """
 
 
@@ -56,17 +62,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.command_line = _describe_command(arguments)
     try:
         with ExitStack() as stack:
-            if is_reference(getattr(options, "checkpoint", Path())):
-                place = options.registry or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-                options.checkpoint = stack.enter_context(fetched(str(options.checkpoint), place))
+            _fetch_models(options, stack)
             options.stage(options)
     except (NanotritonError, OSError) as error:
-        _log(f"error: {error}")
+        log(f"error: {describe_error(error)}")
         return 1
     except KeyboardInterrupt:
-        _log("error: interrupted")
+        log("error: interrupted")
         return 130
     return 0
+
+
+def _fetch_models(options: argparse.Namespace, stack: ExitStack) -> None:
+    """Put files in the place of references to a registry."""
+
+    def fetch(path: Path) -> Path:
+        if not is_reference(path):
+            return path
+        place = options.registry or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+        return stack.enter_context(fetched(str(path), place))
+
+    if hasattr(options, "checkpoint"):
+        options.checkpoint = fetch(options.checkpoint)
+    if hasattr(options, "contenders"):
+        options.contenders = [fetch(path) for path in options.contenders]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -117,6 +136,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_repository(everything)
     add_parity(everything)
     everything.set_defaults(stage=all_stages)
+
+    compare = stages.add_parser("compare", help="measure models against the first of them")
+    add_contenders(compare)
+    compare.set_defaults(stage=compare_stage)
+
+    verify = stages.add_parser("verify", help="compare a running server with what it should serve")
+    add_verification(verify)
+    verify.set_defaults(stage=verify_stage)
     return parser
 
 
@@ -131,7 +158,7 @@ def describe_stage(options: argparse.Namespace) -> None:
         "sha256": checkpoint.sha256,
         "tokenizer_sha256": checkpoint.vocabulary.sha256,
     }
-    _print_values(values, options.json)
+    print_values(values, options.json)
 
 
 def graph_stage(options: argparse.Namespace) -> None:
@@ -151,9 +178,10 @@ def quantized_stage(options: argparse.Namespace) -> None:
 def parity_stage(options: argparse.Namespace) -> None:
     """Compare, print the report, and remember it in the folder's manifest."""
     Manifest.load(options.work)  # refuses a folder that is none before the checkpoint is read
+    gate = _gate(options)
     # The artifact's own tokenizer decides how far the checkpoint's vocabulary is cut.
     checkpoint = load_checkpoint(options.checkpoint, str(options.work))
-    _print_values(_check_parity(checkpoint, options.work, options), options.json)
+    print_values(_check_parity(checkpoint, options.work, options, gate), options.json)
 
 
 def repository_stage(options: argparse.Namespace) -> None:
@@ -163,49 +191,59 @@ def repository_stage(options: argparse.Namespace) -> None:
 
 def all_stages(options: argparse.Namespace) -> None:
     """Every stage in order, in a temporary working folder."""
+    gate = _gate(options)  # what these two refuse costs no export
+    check_writable(options.repository)
     with tempfile.TemporaryDirectory(prefix="nanotriton-export-") as temporary:
         work = Path(temporary)
         checkpoint = load_checkpoint(options.checkpoint, options.tokenizer)
         checkpoint = choose_infill(checkpoint, options.infill)
         config = checkpoint.config
-        _log(
+        log(
             f"checkpoint: {checkpoint.num_parameters:,} parameters, {config.num_layers} layers, "
             f"{config.vocab_size} tokens, context {config.context}"
         )
         _write_graph(checkpoint, work, options.command_line)
         if options.precision != "fp32":
             _quantize(work, options)
-        figures = _check_parity(checkpoint, work, options)
+        figures = _check_parity(checkpoint, work, options, gate)
         folder = publish(work, options.repository, options.version, options.command_line)
-        _print_values(figures, as_json=False)
+        print_values(figures, as_json=False)
         print(folder)
 
 
 def _write_graph(checkpoint: Checkpoint, work: Path, command: str) -> None:
     started = time.monotonic()
     write_artifact(checkpoint, work, command)
-    _log(f"graph: written in {time.monotonic() - started:.1f} s")
+    log(f"graph: written in {time.monotonic() - started:.1f} s")
 
 
 def _quantize(work: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
-    quantize_artifact(work, options.precision, _calibration(options))
-    _log(f"quantized: {QUANTIZED[options.precision]} in {time.monotonic() - started:.1f} s")
+    calibration = None if options.rounding == "nearest" else _calibration(options)
+    quantize_artifact(work, options.precision, calibration, options.rounding)
+    log(f"quantized: {QUANTIZED[options.precision]} in {time.monotonic() - started:.1f} s")
 
 
-def _calibration(options: argparse.Namespace) -> Calibration | None:
-    if not options.calibration_tokens:
-        return None
+def _calibration(options: argparse.Namespace) -> Calibration:
     file = options.calibration
-    try:
-        text = file.read_text(encoding="utf-8") if file else calibration.default_text()
-    except UnicodeDecodeError:
-        raise ArtifactError(f"{file} is no UTF-8 text: give another --calibration") from None
-    return Calibration(text, options.calibration_tokens, _log)
+    text = read_text(file, "--calibration") if file else calibration.default_text()
+    return Calibration(text, options.calibration_tokens, log)
+
+
+def _gate(options: argparse.Namespace) -> Gate:
+    given = {name: getattr(options, name) for name in TOLERANCE_HELP}
+    return Gate(
+        text=read_text(options.text, "--text") if options.text else default_text(),
+        max_tokens=options.tokens,
+        num_threads=options.threads or os.cpu_count() or 1,
+        limits={name: value for name, value in given.items() if value is not None},
+        progress=log,
+        accept=tuple(options.accept),
+    )
 
 
 def _check_parity(
-    checkpoint: Checkpoint, work: Path, options: argparse.Namespace
+    checkpoint: Checkpoint, work: Path, options: argparse.Namespace, gate: Gate
 ) -> dict[str, float]:
     manifest = Manifest.load(work)
     check_files(work, manifest)
@@ -214,35 +252,15 @@ def _check_parity(
             f"{work} was made from another checkpoint than {options.checkpoint}: give that one, "
             "or run the graph stage again"
         )
-    given = {name: getattr(options, name) for name in TOLERANCE_HELP}
-    gate = Gate(
-        text=options.text.read_text(encoding="utf-8") if options.text else default_text(),
-        max_tokens=options.tokens,
-        num_threads=options.threads or os.cpu_count() or 1,
-        limits={name: value for name, value in given.items() if value is not None},
-        progress=_log,
-    )
     figures = gate.measure(checkpoint, work)
     dataclasses.replace(manifest, parity=figures).save(work)
     return figures
-
-
-def _print_values(values: dict[str, object] | dict[str, float], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(values))
-        return
-    for name, value in values.items():
-        print(f"{name:<22}", f"{value:.6g}" if isinstance(value, float) else value)
 
 
 def _describe_command(arguments: Sequence[str]) -> str:
     """The command line for the manifest; of absolute paths only the last part."""
     words = [word if not os.path.isabs(word) else Path(word).name for word in arguments]
     return " ".join(["python -m export", *words])
-
-
-def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

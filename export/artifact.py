@@ -19,6 +19,7 @@ from export.graph import build_graph, num_candidates
 from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
 from export.rotated import rotate_model
+from export.scaled import scale_model
 from export.vocabulary import Vocabulary, find_vocabulary
 from nanotriton.contract import (
     DECODE_GRAPH_FILE,
@@ -41,6 +42,11 @@ QUANTIZED = {
     "int8": "8-bit linears",
     "int4": "linears of 4 bits, attention and head of 8",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
+}
+ROUNDINGS = {
+    "gptq": "what one channel loses the others make up for",
+    "awq": "channels that meet large activations are scaled up",
+    "nearest": "without calibration",
 }
 # Up to so many rows a step only reads weights, and fewer bytes win; above, 8-bit rows compute as
 # fast (GPT-2 124M on 2 cores, all linears in 4 bits: 46 % faster at 1 row, 24 % at 4, 5 % at 8).
@@ -81,13 +87,17 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
     ).save(folder)
 
 
-def quantize_artifact(folder: Path, precision: str, calibration: Calibration | None = None) -> None:
+def quantize_artifact(
+    folder: Path, precision: str, calibration: Calibration | None = None, rounding: str = "gptq"
+) -> None:
     """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
 
-    Without `calibration` the 4-bit weights are rounded plainly; 8-bit ones always are. Raises
-    ArtifactError when it isn't float32, or the calibration's text is too short.
+    4-bit weights are rounded to the nearest without `calibration`, else by `rounding`, "gptq" or
+    "awq"; 8-bit ones always are. Raises ArtifactError when it isn't float32, or the calibration's
+    text is too short.
     """
     assert precision in QUANTIZED, precision
+    assert rounding in ROUNDINGS, rounding
     manifest = Manifest.load(folder)
     if manifest.precision != "fp32":
         raise ArtifactError(
@@ -105,14 +115,17 @@ def quantize_artifact(folder: Path, precision: str, calibration: Calibration | N
         new = Path(temporary)
         # One turn for both graphs: they read and write the same keys and values.
         rotated = rotate_model(read_model(folder))
-        refine = None
+        refine, fitted = None, rotated
         if calibration:
             rows = record_rows(rotated, four_bit_inputs(rotated), windows, Path(recorded))
-            refine = Compensation(rows, calibration.progress)
-        quantized = quantize_blocks(rotated, refine) if precision == "int4" else None
+            if rounding == "awq":
+                fitted = scale_model(rotated, rows)
+            else:
+                refine = Compensation(rows, calibration.progress)
+        quantized = quantize_blocks(fitted, refine) if precision == "int4" else None
         write_model(quantized or quantize_model(rotated), new)
         if precision == "auto":
-            decode_graph = _write_decode_graph(rotated, new, refine)
+            decode_graph = _write_decode_graph(fitted, new, refine)
         for path in new.iterdir():
             path.replace(folder / path.name)
     dataclasses.replace(
@@ -123,14 +136,21 @@ def quantize_artifact(folder: Path, precision: str, calibration: Calibration | N
         decode_graph=decode_graph,
         calibration_tokens=sum(map(len, windows)),
         calibration_sha256=calibration.sha256 if calibration else "",
+        rounding=_rounding(precision, calibration, rounding),
     ).save(folder)
 
 
-def _write_decode_graph(rotated: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
+def _rounding(precision: str, calibration: Calibration | None, rounding: str) -> str:
+    if precision == "int8":
+        return ""
+    return rounding if calibration else "nearest"
+
+
+def _write_decode_graph(fitted: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
     """The 4-bit graph beside the 8-bit one in `folder`, whose embeddings it shares."""
     shared = read_model(folder).weights
     assert isinstance(shared, Weights)
-    write_model(quantize_blocks(rotated, refine), folder, DECODE_GRAPH_FILE, shared)
+    write_model(quantize_blocks(fitted, refine), folder, DECODE_GRAPH_FILE, shared)
     return DecodeGraph(DECODE_GRAPH_FILE, "int4", MAX_DECODE_ROWS)
 
 

@@ -24,7 +24,8 @@ from export.model_file import Model, write_model
 from export.parity import Ids, Progress, encode_known, source_text
 from export.vocabulary import Vocabulary
 from nanotriton import contract
-from nanotriton.errors import ArtifactError
+from nanotriton.contract import Manifest
+from nanotriton.errors import ArtifactError, ParityError
 
 DEFAULT_SOURCES = (argparse, dataclasses, difflib, inspect)
 DEFAULT_TOKENS = 4096
@@ -46,7 +47,7 @@ class Calibration:
         if self.num_tokens < MIN_TOKENS:
             raise ArtifactError(
                 f"calibration on {self.num_tokens} tokens is no help: take at least "
-                f"{MIN_TOKENS}, or 0 for plain rounding"
+                f"{MIN_TOKENS}, or --rounding nearest"
             )
 
     @property
@@ -77,6 +78,15 @@ def default_text() -> str:
 def sha256_text(text: str) -> str:
     """SHA-256 of a text's UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_unseen(manifest: Manifest, text: str) -> None:
+    """Raise ParityError when the text to measure on is the one that weights were fitted to."""
+    if manifest.calibration_sha256 == sha256_text(text):
+        raise ParityError(
+            "the text to compare on is the one that the 4-bit weights were calibrated on, "
+            "which flatters them: give another --text, or another --calibration"
+        )
 
 
 class Rows(Mapping[str, Floats]):

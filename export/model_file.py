@@ -90,7 +90,7 @@ def write_model(
                 continue
             file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
             tensors.append(_external_tensor(name, array, weights_file, file.tell()))
-            array.tofile(file)
+            file.write(array.data)  # unlike tofile, it says why when the disk is full
     graph = helper.make_graph(list(model.nodes), "gpt", model.inputs, model.outputs, tensors)
     opsets = [helper.make_opsetid("", model.opset), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
     proto = helper.make_model(

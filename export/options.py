@@ -6,9 +6,9 @@ Knows nothing of what the stages do with them.
 import argparse
 from pathlib import Path
 
-from export.artifact import QUANTIZED
+from export.artifact import QUANTIZED, ROUNDINGS
 from export.calibration import DEFAULT_TOKENS
-from export.comparison import TOLERANCES
+from export.comparison import METRICS, TOLERANCES
 from export.registry import DEFAULT_STORE, FORM
 
 PRECISION_HELP = "".join(f"{name}: {what}; " for name, what in QUANTIZED.items())
@@ -18,7 +18,10 @@ TOLERANCE_HELP = {
     "max_kl": "largest mean KL divergence, in nats a token",
     "min_top1": "smallest share of positions whose best token is the checkpoint's",
     "min_greedy": "smallest share of generated tokens that the checkpoint would pick",
+    "max_perplexity_rise": "the budget: largest rise of perplexity, as a share (0.01: 1 percent)",
 }
+
+SERVED_LIMITS = ("max_kl", "min_top1", "min_greedy", "max_perplexity_rise")
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,11 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         help=f"nanoGPT ckpt.pt, GPT-2 folder or {FORM} (a number, latest or an alias)",
     )
     add_registry(parser)
+    add_tokenizer(parser)
+
+
+def add_tokenizer(parser: argparse.ArgumentParser) -> None:
+    """Where else a checkpoint's tokenizer may lie."""
     parser.add_argument(
         "--tokenizer",
         metavar="FILE_OR_NAME",
@@ -75,7 +83,7 @@ def add_repository(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--version",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="version to write or replace (default: one more than the newest)",
     )
@@ -98,25 +106,30 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
     )
     parser.add_argument(
         "--calibration-tokens",
-        type=_count,
+        type=positive,
         default=DEFAULT_TOKENS,
         metavar="N",
-        help=f"tokens of it, 0 for plain rounding (default: {DEFAULT_TOKENS})",
+        help=f"tokens of it (default: {DEFAULT_TOKENS})",
+    )
+    parser.add_argument(
+        "--rounding",
+        choices=tuple(ROUNDINGS),
+        default="gptq",
+        help="how the 4-bit weights are rounded; "
+        + "".join(f"{name}: {what}; " for name, what in ROUNDINGS.items())
+        + "default: gptq",
     )
 
 
 def add_parity(parser: argparse.ArgumentParser) -> None:
-    """What to compare on, and every limit of a tolerance."""
-    parser.add_argument(
-        "--text", type=Path, metavar="FILE", help="text to compare on (default: Python sources)"
-    )
-    parser.add_argument(
-        "--tokens", type=_positive, default=4096, metavar="N", help="tokens of it (default: 4096)"
-    )
-    parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="threads to run on (default: all cores)"
-    )
-    for name, what in TOLERANCE_HELP.items():
+    """What to compare on, every limit of a tolerance, and which may be broken."""
+    add_text(parser)
+    add_limits(parser, *TOLERANCE_HELP)
+
+
+def add_limits(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Some limits of a tolerance, and which may be broken."""
+    for name in names:
         defaults = ", ".join(
             f"{precision} {getattr(tolerance, name):g}"
             for precision, tolerance in TOLERANCES.items()
@@ -125,17 +138,90 @@ def add_parity(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}",
             type=float,
             metavar="X",
-            help=f"{what}, in each graph (default: {defaults})",
+            help=f"{TOLERANCE_HELP[name]} (default: {defaults})",
         )
+    add_accept(parser)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
-    return int(text)
+def add_text(parser: argparse.ArgumentParser, num_tokens: int = 4096) -> None:
+    """What to measure on, and how much of it."""
+    parser.add_argument(
+        "--text", type=Path, metavar="FILE", help="text to compare on (default: Python sources)"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=positive,
+        default=num_tokens,
+        metavar="N",
+        help=f"tokens of it (default: {num_tokens})",
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="threads to run on (default: all cores)"
+    )
 
 
-def _positive(text: str) -> int:
+def add_contenders(parser: argparse.ArgumentParser) -> None:
+    """What to compare, how often to time it, and where to write what comes out."""
+    parser.add_argument(
+        "contenders",
+        type=Path,
+        nargs="+",
+        metavar="MODEL",
+        help="working folder, version, repository (its newest version) or checkpoint (as float32);"
+        " the first is what the others are compared with",
+    )
+    add_registry(parser)
+    add_tokenizer(parser)
+    add_text(parser)
+    parser.add_argument(
+        "--rounds", type=positive, default=20, metavar="N", help="timings a step (default: 20)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="also write JSON, a Markdown report and the plots"
+    )
+
+
+def add_verification(parser: argparse.ArgumentParser) -> None:
+    """Where it is served, what should be, and how far they may differ."""
+    parser.add_argument(
+        "contenders",
+        type=Path,
+        nargs=1,
+        metavar="CHECKPOINT_OR_VERSION",
+        help="what should be served: a checkpoint, a version or a repository (its newest version)",
+    )
+    parser.add_argument("--url", required=True, metavar="HOST:PORT", help="where the server is")
+    parser.add_argument(
+        "--protocol", choices=("grpc", "http"), default="grpc", help="default: grpc"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=tuple(TOLERANCES),
+        help="whose limits hold (default: that of the version; int4 of one with two graphs)",
+    )
+    add_registry(parser)
+    add_tokenizer(parser)
+    add_text(parser, num_tokens=512)
+    add_limits(parser, *SERVED_LIMITS)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_accept(parser: argparse.ArgumentParser) -> None:
+    """Which figures may be beyond their limits."""
+    parser.add_argument(
+        "--accept",
+        action="append",
+        choices=METRICS,
+        default=[],
+        metavar="METRIC",
+        help="go on though this figure is beyond its limit, which the manifest then says: "
+        f"{', '.join(METRICS)}; may be given several times",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up; raises ArgumentTypeError."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
     return int(text)

@@ -21,7 +21,7 @@ from export.checkpoint import Checkpoint
 from export.comparison import Report, Tally
 from export.reference import Reference
 from export.vocabulary import Vocabulary
-from nanotriton.errors import ParityError
+from nanotriton.errors import ArtifactError, ParityError
 from nanotriton.runners.base import Batch, Chunk, Decode, Runner
 
 Ids = NDArray[np.int64]
@@ -49,7 +49,7 @@ def measure_parity(
     num_done = 0
     for start in range(0, len(windows), runner.num_slots):
         group = windows[start : start + runner.num_slots]
-        for window, served in zip(group, _serve(runner, group), strict=True):
+        for window, served in zip(group, serve(runner, group), strict=True):
             _compare(tally, reference, window, served)
             num_done += len(window)
         progress(f"parity: compared {num_done} of {sum(map(len, windows))} tokens")
@@ -67,6 +67,14 @@ def default_text() -> str:
 def source_text(modules: Sequence[ModuleType]) -> str:
     """The sources of some modules."""
     return "\n".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules)
+
+
+def read_text(path: Path, option: str) -> str:
+    """A file that `option` named; raises ArtifactError when it is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ArtifactError(f"{path} is no UTF-8 text: give another {option}") from None
 
 
 def encode_known(vocabulary: Vocabulary, text: str) -> Ids:
@@ -102,17 +110,17 @@ def cut_windows(ids: Ids, runner: Runner, max_tokens: int) -> list[Ids]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Served:
-    """What the runner said of one window: logits (T, V) and log-sum-exp (T,)."""
+class Served:
+    """What a runner said of one window: logits (T, V) and log-sum-exp (T,)."""
 
     logits: NDArray[np.float32]
     lse: NDArray[np.float32]
 
 
-def _serve(runner: Runner, windows: Sequence[Ids]) -> list[_Served]:
-    """Window s through slot s: each enters in chunks while those before it decode their ends."""
+def serve(runner: Runner, windows: Sequence[Ids]) -> list[Served]:
+    """Window s, (T,), through slot s: each in chunks while those before it decode their ends."""
     served = [
-        _Served(
+        Served(
             np.empty((len(window), runner.vocab_size), np.float32),
             np.empty(len(window), np.float32),
         )
@@ -140,7 +148,7 @@ def _next_tokens(windows: Sequence[Ids], lengths: NDArray[np.int32]) -> dict[int
 
 
 def _note(
-    served: Sequence[_Served],
+    served: Sequence[Served],
     lengths: NDArray[np.int32],
     runner: Runner,
     chunk: Chunk | None,
@@ -205,7 +213,7 @@ def match_greedy(
     return np.concatenate(matches)
 
 
-def _compare(tally: Tally, reference: Reference, window: Ids, served: _Served) -> None:
+def _compare(tally: Tally, reference: Reference, window: Ids, served: Served) -> None:
     hidden = reference.hidden(window)
     for start in range(0, len(window), CHUNK):
         rows = slice(start, start + CHUNK)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from export.artifact import check_files
 from export.swap import restore_folders, swap_folder
-from nanotriton.contract import ENGINE_MODEL, Manifest, versions_of
+from nanotriton.contract import ENGINE_MODEL, Manifest, check_seal, versions_of
 from nanotriton.errors import ArtifactError, ParityError
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_repository"
@@ -34,13 +34,14 @@ def publish(
     """Write `repository`/gpt/N/ from a working folder that passed parity; returns its path.
 
     N is `version`, or one more than the newest. Raises ParityError when parity was not run, and
-    ArtifactError when files changed since, or another export is writing.
+    ArtifactError when files or manifest changed since, or another export is writing.
     """
     manifest = dataclasses.replace(Manifest.load(work), created_by=command)
     if not manifest.parity:
         raise ParityError(
             f"{work} has not passed parity: run `python -m export parity {work} CHECKPOINT`"
         )
+    check_seal(work)
     check_files(work, manifest)
     script = template / ENGINE_MODEL / MODEL_SCRIPT
     if not script.is_file():
@@ -63,6 +64,18 @@ def publish(
         finally:
             shutil.rmtree(new, ignore_errors=True)  # there only when something failed
     return target
+
+
+def check_writable(repository: Path) -> None:
+    """Raise ArtifactError when a version can't be written there; the folder may not exist yet."""
+    versions = repository / ENGINE_MODEL
+    there = next(path for path in (versions, *versions.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ArtifactError(f"{there} is no folder: choose another --repository")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ArtifactError(
+            f"{there} can't be written: choose another --repository, or get the right to"
+        )
 
 
 @contextmanager

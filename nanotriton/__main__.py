@@ -1,4 +1,4 @@
-"""The command `nanotriton`: serve a model repository, or examine one."""
+"""The command `nanotriton`: serve a model repository, examine or tune one."""
 
 import argparse
 import dataclasses
@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanotriton import __version__
+from nanotriton.contract import MANIFEST_FILE, newest_version
 from nanotriton.doctor import examine
 from nanotriton.errors import NanotritonError
 from nanotriton.server import ServerOptions, TritonServer
+from nanotriton.tuned import TUNED_FILE
+from nanotriton.tuning import Tuning
 from nanotriton.watchdog import READY_TIMEOUT_S, Watchdog
 
 EXAMPLES = """examples:
   nanotriton serve --model-repository model_repository
   nanotriton serve --model-repository model_repository -- --log-verbose=1
   nanotriton doctor model_repository
+  nanotriton tune model_repository
 """
 
 
@@ -48,10 +52,11 @@ def serve(args: argparse.Namespace) -> int:
         extra_arguments=tuple(args.tritonserver_arguments),
     )
     started = time.monotonic()
-    if bad := [one for one in examine(options.repository) if not one.is_good]:
+    if bad := [one for one in examine(options) if not one.is_good]:
         for one in bad:
             log(f"{one.subject}: {one.seen}")
-        return 1
+        if not all(one.subject in args.accept for one in bad):
+            return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     server = TritonServer(options)
@@ -71,14 +76,35 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Print what `examine` finds; 1 when anything is wrong."""
-    findings = examine(args.model_repository)
+    """Print what `examine` finds; 1 when anything is wrong that isn't accepted."""
+    findings = examine(
+        ServerOptions(
+            args.model_repository, args.http_port, args.grpc_port, args.metrics_port, args.address
+        )
+    )
     if args.json:
         print(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
     else:
         for one in findings:
             print(f"{'ok ' if one.is_good else 'BAD'}  {one.subject:<13} {one.seen}")
-    return 0 if all(one.is_good for one in findings) else 1
+    return 0 if all(one.is_good or one.subject in args.accept for one in findings) else 1
+
+
+def tune(args: argparse.Namespace) -> int:
+    """Measure, show the choices with their figures, and write them beside the manifest."""
+    folder: Path = args.folder
+    if not (folder / MANIFEST_FILE).is_file():
+        folder = newest_version(folder)
+    tuned = Tuning(folder, args.seconds, log).measure()
+    tuned.save(folder)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(tuned), indent=2))
+        return 0
+    for name, choice in tuned.choices.items():
+        print(f"{name:<16} {choice.value:>4}  ({choice.unit}; noise {choice.noise:.0%})")
+        print("    " + "  ".join(f"{key}: {value:g}" for key, value in choice.figures.items()))
+    print(folder / TUNED_FILE)
+    return 0
 
 
 def log(message: str) -> None:
@@ -100,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_doctor(commands)
+    _add_tune(commands)
     return parser
 
 
@@ -108,15 +135,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument(
         "--model-repository", type=Path, required=True, help="folder that export wrote"
     )
-    command.add_argument("--http-port", type=int, default=8000, help="default 8000")
-    command.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
-    command.add_argument("--metrics-port", type=int, default=8002, help="default 8002")
-    command.add_argument(
-        "--address",
-        default="127.0.0.1",
-        help="default 127.0.0.1; put a gateway in front before you open it: Triton's HTTP front "
-        "can be crashed by a hostile request",
-    )
+    _add_premises(command)
     command.add_argument(
         "--exit-timeout-secs",
         type=int,
@@ -143,8 +162,50 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "doctor", help="examine a repository and this machine before anything starts"
     )
     command.add_argument("model_repository", type=Path, help="folder that export wrote")
+    _add_premises(command)
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(run=doctor)
+
+
+def _add_tune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "tune", help="measure which settings of the engine are fastest on this machine"
+    )
+    command.add_argument(
+        "folder", type=Path, metavar="DIR", help="a repository (its newest version) or a version"
+    )
+    command.add_argument(
+        "--seconds", type=_seconds, default=60.0, help="about how long to measure; default 60"
+    )
+    command.add_argument("--json", action="store_true", help="print the choices as JSON")
+    command.set_defaults(run=tune)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)  # argparse words it
+    return seconds
+
+
+def _add_premises(command: argparse.ArgumentParser) -> None:
+    """Where to serve, and which of doctor's findings are known and meant."""
+    command.add_argument("--http-port", type=int, default=8000, help="default 8000")
+    command.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
+    command.add_argument("--metrics-port", type=int, default=8002, help="default 8002")
+    command.add_argument(
+        "--address",
+        default="127.0.0.1",
+        help="default 127.0.0.1; put a gateway in front before you open it: Triton's HTTP front "
+        "can be crashed by a hostile request",
+    )
+    command.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="SUBJECT",
+        help="go on in spite of doctor's finding on this subject; may be given several times",
+    )
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ FORMAT_VERSION = 3  # the graphs of 1 and 2 take no prompt chunk beside decode r
 # Files of one exported version, <repository>/gpt/<version>/.
 ENGINE_MODEL = "gpt"
 MANIFEST_FILE = "manifest.json"
+SEAL = "seal"  # the manifest's key for the SHA-256 of its other values
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 DECODE_GRAPH_FILE = "model.int4.onnx"
@@ -170,7 +172,8 @@ class Manifest:
     a model that may not. `files` maps each file's name to its SHA-256. model.onnx answers all steps
     that `decode_graph`, if there is one, doesn't; of the runner "trt" model.plan does, which fits
     what `plan` names alone. The 4-bit weights were rounded with the help of
-    `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`.
+    `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`, by
+    `rounding`: "gptq", "awq" or "nearest".
     """
 
     precision: str
@@ -199,6 +202,7 @@ class Manifest:
     decode_graph: DecodeGraph | None = None
     calibration_tokens: int = 0
     calibration_sha256: str = ""
+    rounding: str = ""
     plan: PlanTarget | None = None
     format_version: int = field(default=FORMAT_VERSION)
 
@@ -216,6 +220,8 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise ManifestError(f"{path} can't be read ({error}): export the model again") from None
         version = values.get("format_version") if isinstance(values, dict) else None
+        if version is not None:
+            values.pop(SEAL, None)  # doctor's and publish's to check
         if version != FORMAT_VERSION:
             raise ManifestError(
                 f"{path} has format_version {version}, this nanotriton reads {FORMAT_VERSION}: "
@@ -239,9 +245,31 @@ class Manifest:
         )
 
     def save(self, folder: Path) -> None:
-        """Write `folder`/manifest.json."""
-        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        """Write `folder`/manifest.json, sealed."""
+        values = dataclasses.asdict(self)
+        text = json.dumps(values | {SEAL: _seal(values)}, indent=2, ensure_ascii=False)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def check_seal(folder: Path) -> None:
+    """Raise ManifestError when `folder`/manifest.json was edited by hand since it was written.
+
+    One that an older nanotriton wrote has no seal, and passes.
+    """
+    path = folder / MANIFEST_FILE
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    seal = values.pop(SEAL, None)
+    if seal is not None and seal != _seal(values):
+        raise ManifestError(
+            f"{path} was edited by hand since export wrote it (its seal differs), so its figures "
+            "prove nothing: export the model again"
+        )
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's values, whatever their order."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_decode_graph(path: Path, manifest: Manifest) -> DecodeGraph | None:

@@ -1,10 +1,13 @@
 """Holds an exported repository and this machine against each other before anything starts.
 
-Comes in: a repository's folder. Goes out: a list of `Finding`, each in plain words with its mend.
-It changes nothing, and loads no weights.
+Comes in: what to serve and where. Goes out: a list of `Finding`, each in plain words with its mend.
+It changes nothing, and loads no weights; what it asks of the machine is in `nanotriton.host`.
 """
 
+import hashlib
+import importlib.metadata
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,10 +16,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from nanotriton import host
 from nanotriton.contract import (
     GRAPH_FILE,
     MANIFEST_FILE,
+    PLAN_FILE,
+    RANKS_FILE,
+    TOKENIZER_FILE,
     Manifest,
+    check_seal,
     newest_version,
     sha256_file,
     versions_of,
@@ -24,13 +32,19 @@ from nanotriton.contract import (
 from nanotriton.errors import NanotritonError
 from nanotriton.infill import Markers
 from nanotriton.installation import find_installation
+from nanotriton.machine import this_machine
 from nanotriton.prompt import encode_prompt
-from nanotriton.runners.graphs import ORT_ERRORS
+from nanotriton.runners.graphs import ORT_ERRORS, first_line
+from nanotriton.runners.plan_header import is_same_version, servable_header
+from nanotriton.server import ServerOptions
 from nanotriton.tokenizer import load_tokenizer
+from nanotriton.tuned import read_tuned
 
 MODELS = ("preprocessing", "gpt", "postprocessing", "completion", "completion_stream")
 MODEL_SCRIPT = "model.py"
+TOKENIZER_FILES = (TOKENIZER_FILE, RANKS_FILE)  # in the order in which export hashes them
 DEFAULT_SLOTS = 32
+NEWEST_OPSET = re.compile(r"domain ai\.onnx is till opset (\d+)")  # in ONNX Runtime's refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +56,19 @@ class Finding:
     is_good: bool
 
 
-def examine(repository: Path) -> list[Finding]:
+def examine(options: ServerOptions) -> list[Finding]:
     """Look at everything that serving needs; never raises for what it finds."""
-    return list(_checks(repository))
+    return list(_checks(options))
 
 
-def _checks(repository: Path) -> Iterator[Finding]:
+def _checks(options: ServerOptions) -> Iterator[Finding]:
+    repository = options.repository
     yield _look("repository", lambda: _check_models(repository))
     yield _look("tritonserver", _check_server)
+    yield _look("python", host.check_python)
+    yield _look("ports", lambda: host.check_ports(options))
+    yield _look("shared memory", host.check_shared_memory)
+    yield _look("disk", host.check_disk)
     yield _look("versions", lambda: _check_versions(repository))
     try:
         folder = newest_version(repository)
@@ -57,17 +76,28 @@ def _checks(repository: Path) -> Iterator[Finding]:
     except NanotritonError as error:
         yield Finding("manifest", str(error), False)
         return
-    shape = f"{manifest.num_layers} layers, {manifest.num_heads} heads of {manifest.head_dim}"
-    words = f"{manifest.precision}, {shape}, vocabulary {manifest.vocab_size}"
-    infill = f"infill in the order {manifest.infill_order}" if manifest.infill else "no infill"
-    words += f", context {manifest.context}, {infill}"
-    if decode := manifest.decode_graph:
-        words += f", {decode.precision} for decode steps of up to {decode.max_rows} rows"
-    yield Finding("manifest", f"version {folder.name}: {words}", True)
+    yield Finding("manifest", f"version {folder.name}: {_describe(manifest)}", True)
+    yield _look("seal", lambda: _check_seal(folder))
     yield _look("files", lambda: _check_files(folder, manifest))
     yield _look("tokenizer", lambda: _check_tokenizer(folder, manifest))
+    yield _look("processor", lambda: host.check_processor(manifest))
+    yield _look("driver", lambda: host.check_driver(manifest))
     yield _look("runtime", lambda: _check_runtime(folder, manifest))
+    yield _look("tuning", lambda: _check_tuning(folder))
     yield _look("memory", lambda: _check_memory(folder, manifest))
+
+
+def _describe(manifest: Manifest) -> str:
+    words = (
+        f"{manifest.precision}, {manifest.num_layers} layers, {manifest.num_heads} heads of "
+        f"{manifest.head_dim}, vocabulary {manifest.vocab_size}, context {manifest.context}, "
+    )
+    words += f"infill in the order {manifest.infill_order}" if manifest.infill else "no infill"
+    if decode := manifest.decode_graph:
+        words += f", {decode.precision} for decode steps of up to {decode.max_rows} rows"
+    if accepted := [name for name in manifest.parity if "accepted_" in name]:
+        words += f", beyond its budget: {', '.join(accepted)}"
+    return words
 
 
 def _look(subject: str, check: Callable[[], str]) -> Finding:
@@ -97,6 +127,11 @@ def _check_versions(repository: Path) -> str:
     return f"exported: {', '.join(map(str, versions))}; the newest is served"
 
 
+def _check_seal(folder: Path) -> str:
+    check_seal(folder)
+    return f"{MANIFEST_FILE} is as export wrote it"
+
+
 def _check_files(folder: Path, manifest: Manifest) -> str:
     if not (folder / MODEL_SCRIPT).is_file():
         raise NanotritonError(f"{folder / MODEL_SCRIPT} is missing: export the model again")
@@ -115,6 +150,13 @@ def _check_files(folder: Path, manifest: Manifest) -> str:
 
 def _check_tokenizer(folder: Path, manifest: Manifest) -> str:
     tokenizer = load_tokenizer(folder)
+    names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    content = b"".join((folder / name).read_bytes() for name in names)
+    if hashlib.sha256(content).hexdigest() != manifest.tokenizer_sha256:
+        raise NanotritonError(
+            f"{' and '.join(names)} are not the tokenizer that the model was exported with (its "
+            "SHA-256 differs): export the model again"
+        )
     if tokenizer.num_tokens != manifest.vocab_size:
         raise NanotritonError(
             f"the tokenizer has {tokenizer.num_tokens} tokens, the model's vocabulary is "
@@ -127,19 +169,66 @@ def _check_tokenizer(folder: Path, manifest: Manifest) -> str:
 
 
 def _check_runtime(folder: Path, manifest: Manifest) -> str:
+    if manifest.runner == "trt":
+        return _check_plan(folder, manifest)
+    proved = manifest.versions.get("onnxruntime", "0")
+    if _numbers(onnxruntime.__version__) < _numbers(proved):
+        raise NanotritonError(
+            f"onnxruntime is {onnxruntime.__version__}, the model was proved with {proved}: "
+            f"install onnxruntime=={proved}, or export it again here"
+        )
     options = onnxruntime.SessionOptions()
     # Optimisation off: the question is only whether this runtime reads the graph.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
     files = [GRAPH_FILE, *([manifest.decode_graph.file] if manifest.decode_graph else [])]
     for name in files:
         try:
             onnxruntime.InferenceSession(folder / name, options, ["CPUExecutionProvider"])
         except ORT_ERRORS as error:
+            newest = NEWEST_OPSET.search(str(error))  # behind a whole C++ signature
+            why = f"it reads opsets up to {newest[1]}" if newest else first_line(error)
             raise NanotritonError(
-                f"onnxruntime {onnxruntime.__version__} does not load {name} "
-                f"({str(error).splitlines()[0]}): install a newer one, or export again"
+                f"onnxruntime {onnxruntime.__version__} does not load {name} ({why}): install a "
+                "newer one, or export again"
             ) from None
     return f"onnxruntime {onnxruntime.__version__} loads {' and '.join(files)}"
+
+
+def _check_plan(folder: Path, manifest: Manifest) -> str:
+    """By the header's bytes and what is installed; whether the GPU fits is the runner's to see."""
+    if manifest.plan is None:
+        raise NanotritonError(
+            f"{MANIFEST_FILE} names the runner trt and no plan: build one with "
+            "`python -m export plan`"
+        )
+    header = servable_header(folder / PLAN_FILE)
+    built = f"{PLAN_FILE} is of TensorRT {header.version}"
+    try:
+        installed = importlib.metadata.version("tensorrt")
+    except importlib.metadata.PackageNotFoundError:
+        raise NanotritonError(
+            f"{built}, and tensorrt is not installed: pip install tensorrt=={header.version}"
+        ) from None
+    if not is_same_version(header.version, installed):
+        raise NanotritonError(
+            f"{built}, this machine has {installed}: build it again with `python -m export plan`, "
+            "or install the version that built it"
+        )
+    return f"{built} for SM {manifest.plan.compute_capability}"
+
+
+def _numbers(version: str) -> list[int]:
+    """The leading numbers of a version, to compare it by."""
+    return [int(word) for word in re.findall(r"\d+", version)[:3]]
+
+
+def _check_tuning(folder: Path) -> str:
+    tuned = read_tuned(folder)
+    if tuned is None:
+        return "defaults; `nanotriton tune` measures what is faster on this machine"
+    tuned.check(this_machine())
+    return ", ".join(f"{name} {choice.value}" for name, choice in tuned.choices.items())
 
 
 def _check_memory(folder: Path, manifest: Manifest) -> str:

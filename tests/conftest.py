@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,6 +124,24 @@ def artifact_of(
 def ids() -> np.ndarray:
     """64 token ids of the tiny checkpoint, a whole context."""
     return np.random.default_rng(3).integers(0, 283, 64)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a file system of so many MB; skipped where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(megabytes: int, *options: str) -> Path:
+        words = ",".join([f"size={megabytes}m", *options])
+        command = ["mount", "-t", "tmpfs", "-o", words, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("needs the right to mount a tmpfs")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--recursive", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ import clients.__main__ as clients
 import export.__main__ as export
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
+from benchmarks import torch_int8
 from nanotriton.engine import process
 
 PARSERS = {
@@ -18,6 +19,7 @@ PARSERS = {
     "engine": process.build_parser(),
     "export": export.build_parser(),
     "nanotriton": nanotriton.build_parser(),
+    "torch_int8": torch_int8.build_parser(),
     "training": training.build_parser(),
 }
 

@@ -20,25 +20,36 @@ ENGINE = (
     *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.prompt"),
     *("nanotriton.runners.base", "nanotriton.engine"),
 )
+EXPORT = (
+    *BASIS,
+    *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners"),
+    *("nanotriton.machine", "export"),
+)
 # What of ours a file may import; the first pattern that fits its path decides.
 OURS = {
     "nanotriton/__init__.py": (),
     "nanotriton/errors.py": (),
+    "nanotriton/machine.py": (),
     "nanotriton/contract.py": ("nanotriton.errors",),
+    "nanotriton/tuned.py": ("nanotriton.errors", "nanotriton.machine"),
     "nanotriton/tokenizer.py": BASIS,
     "nanotriton/infill.py": ("nanotriton.errors",),
     "nanotriton/prompt.py": (*BASIS, "nanotriton.tokenizer", "nanotriton.infill"),
     "nanotriton/runners/*": (*BASIS, "nanotriton.runners"),
-    "nanotriton/engine/process.py": (*ENGINE, "nanotriton.runners"),
+    "nanotriton/engine/process.py": (
+        *(*ENGINE, "nanotriton.runners"),
+        *("nanotriton.machine", "nanotriton.tuned"),
+    ),
     "nanotriton/engine/*": ENGINE,
     "nanotriton/*": ("nanotriton",),
-    "export/*": (
-        *BASIS,
-        *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners", "export"),
-    ),
+    # What is served is checked through what users call it with.
+    "export/verification.py": (*EXPORT, "clients"),
+    "export/*": EXPORT,
     "training/*": ("training",),
     "clients/*": ("clients",),
     "gateway/*": ("gateway", "clients", "nanotriton.errors"),
+    # Another way to quantize, measured as export measures its own.
+    "benchmarks/torch_int8.py": ("export", "nanotriton"),
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
     "model_repository/*/1/model.py": ("nanotriton",),
 }

@@ -40,15 +40,24 @@ from nanotriton.engine.protocol import (
 )
 from nanotriton.engine.request import Request, Settings
 from nanotriton.errors import DeviceLost, NanotritonError, TokenizerError
+from nanotriton.machine import this_machine
 from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner, slots_within
 from nanotriton.runners.trt import TrtRunner
 from nanotriton.tokenizer import load_tokenizer
+from nanotriton.tuned import Choice, read_tuned
 
 IDLE_POLL_MS = 500
 BEAT_S = 0.5
 LEAST_STEP_TIMEOUT_MS = 2000  # a few beats
+# What `nanotriton tune` may set; None leaves it to the version.
+DEFAULTS = {
+    "max_slots": 32,
+    "prefill_chunk": 128,
+    "threads": len(os.sched_getaffinity(0)),
+    "max_decode_rows": None,
+}
 MALFORMED = (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException)
 
 
@@ -187,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_engine(args: argparse.Namespace) -> Engine:
     """Load the model that the arguments name; raises ArtifactError when it doesn't fit."""
+    fill_settings(args)
     leasts = {"max_slots": 1, "threads": 1, "step_timeout_ms": LEAST_STEP_TIMEOUT_MS}
     for name, least in leasts.items():
         if (value := getattr(args, name)) < least:
@@ -222,13 +232,30 @@ def _open_runner(args: argparse.Namespace, manifest: Manifest) -> Runner:
     return OrtRunner(args.folder, num_slots, args.threads, use, spinning=args.spinning == "on")
 
 
+def fill_settings(args: argparse.Namespace) -> None:
+    """Where nothing was said, what `nanotriton tune` chose on this machine, else the default."""
+    choices: dict[str, Choice] = {}
+    try:
+        if tuned := read_tuned(args.folder):
+            tuned.check(this_machine())
+            choices = tuned.choices
+    except NanotritonError as error:
+        print(f"engine: settings keep their defaults: {error}", file=sys.stderr, flush=True)
+    for name, default in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, choices[name].value if name in choices else default)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line; Triton's adapter fills it from the parameters in gpt/config.pbtxt."""
     parser = argparse.ArgumentParser(prog="python -m nanotriton.engine.process")
     parser.add_argument("folder", type=Path, help="an exported version, REPOSITORY/gpt/VERSION")
     parser.add_argument("--socket", type=Path, required=True, help="UNIX socket to listen on")
     parser.add_argument(
-        "--max-slots", type=int, default=32, help="sequences that run at once, each with a KV slot"
+        "--max-slots",
+        type=int,
+        help="sequences that run at once, each with a KV slot; default: as tuned, else "
+        f"{DEFAULTS['max_slots']}",
     )
     parser.add_argument(
         "--kv-cache-bytes",
@@ -239,7 +266,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-waiting", type=int, default=256, help="requests that may wait for a slot"
     )
     parser.add_argument(
-        "--prefill-chunk", type=int, default=128, help="prompt tokens that enter in one step"
+        "--prefill-chunk",
+        type=int,
+        help="prompt tokens that enter in one step; default: as tuned, else "
+        f"{DEFAULTS['prefill_chunk']}",
     )
     _add_switch(parser, "--prefix-cache", "on", "start prompts from what earlier ones left")
     _add_switch(parser, "--speculation", "on", "verify guesses at the text's own repetitions")
@@ -247,8 +277,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads",
         type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="threads of the runtime; default: one a usable core",
+        help="threads of the runtime; default: as tuned, else one a usable core",
     )
     # Off: threads that spin between nodes take the cores from Triton, see docs/OPERATING.md.
     _add_switch(parser, "--spinning", "off", "let the runtime's threads wait busily in a step")
@@ -256,7 +285,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-decode-rows",
         type=int,
-        help="rows of the largest step that a version's second graph answers; default: as exported",
+        help="rows of the largest step that a version's second graph answers; default: as tuned, "
+        "else as exported",
     )
     parser.add_argument(
         "--step-timeout-ms",

@@ -80,17 +80,18 @@ def test_recorded_rows_are_the_references(checkpoint, artifact_of, ids, tmp_path
     np.testing.assert_allclose(rows[read], expected, atol=1e-4)
 
 
-def test_calibrated_export_is_repeatable_and_zero_tokens_are_plain_rounding(
+def test_calibrated_export_is_repeatable_and_nearest_needs_no_calibration(
     work, artifact_of, tmp_path, capsys
 ):
     files = []
-    for words in ((), (), ("--calibration-tokens", 0)):
+    for words in ((), (), ("--rounding", "nearest")):
         assert run("graph", tmp_path / "ckpt.pt", "--out", work) == 0
         assert run("quantized", work, "--precision", "auto", *words) == 0
         files.append(Manifest.load(work))
     assert files[0].files == files[1].files != files[2].files
     assert files[2].files == Manifest.load(artifact_of("auto")).files
     assert [one.calibration_tokens for one in files] == [4096, 4096, 0]
+    assert [one.rounding for one in files] == ["gptq", "gptq", "nearest"]
     assert files[0].calibration_sha256 == calibration.sha256_text(default_text())
     assert not files[2].calibration_sha256
     assert "error" not in capsys.readouterr().err
@@ -130,13 +131,13 @@ def test_bad_calibration_text_is_one_line(work, tmp_path, capsys, content):
     assert Manifest.load(work).precision == "fp32"
 
 
-@pytest.mark.parametrize("number", ["-1", "x", "1.5"])
-def test_calibration_tokens_are_a_number_from_0(number, capsys):
+@pytest.mark.parametrize("number", ["-1", "0", "x", "1.5"])
+def test_calibration_tokens_are_a_number_from_1(number, capsys):
     with pytest.raises(SystemExit):
         run("quantized", "work", f"--calibration-tokens={number}")
-    assert "no whole number from 0 up" in capsys.readouterr().err
+    assert "no whole number from 1 up" in capsys.readouterr().err
 
 
 def test_too_few_calibration_tokens_are_refused():
-    with pytest.raises(ArtifactError, match="5 tokens is no help: take at least 1024, or 0"):
+    with pytest.raises(ArtifactError, match="5 tokens is no help: take at least 1024, or"):
         Calibration("text", 5, print)

@@ -119,6 +119,24 @@ def test_failed_parity_writes_nothing(nanogpt, tmp_path, capsys):
     assert not repository.exists()
 
 
+def test_accepted_figure_stands_in_the_manifest(nanogpt, tmp_path, capsys):
+    repository = tmp_path / "repo"
+    words = ("all", nanogpt(), "--repository", repository, "--precision", "int8", *SHORT)
+    budget = ("--max-perplexity-rise", "0", "--max-kl", "1e-12", "--accept", "kl")
+    assert run(*words, *UNDECIDED, *budget, "--accept", "perplexity_rise") == 0
+    parity = Manifest.load(repository / "gpt" / "1").parity
+    assert parity["accepted_kl"] == 1e-12 < parity["mean_kl"]
+    assert "accepted_kl" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [("--max-perplexity-rise", "5"), ("--max-kl", "nan"), ("--min-top1", "-1")]
+)
+def test_nonsense_budget_is_refused_before_anything_is_done(words, tmp_path, capsys):
+    assert run("all", "absent", "--repository", tmp_path / "repo", *words) == 1
+    assert "it needs a number from 0" in capsys.readouterr().err
+
+
 def test_another_checkpoint_than_the_artifacts_is_refused(nanogpt, tmp_path, capsys):
     assert run("graph", nanogpt(), "--out", tmp_path / "work") == 0
     assert run("parity", tmp_path / "work", nanogpt(n_layer=1)) == 1

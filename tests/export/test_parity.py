@@ -7,7 +7,7 @@ import pytest
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.comparison import TOLERANCES, Report
 from export.parity import default_text, encode_known, measure_parity
-from nanotriton.errors import ParityError
+from nanotriton.errors import ArtifactError, ParityError
 from nanotriton.runners.base import Batch, Candidates
 
 # The tiny random model is nearly undecided everywhere, which 8 bits feel more than training does.
@@ -84,12 +84,37 @@ GOOD = Report(100, 0.0, 1.0, 0.0, 1.0, 2.0, 2.0, 1.0, 10)
         ("mean_kl", np.nan, "mean KL is nan"),
         ("max_abs_delta", 0.1, "relative to the largest logit is 0.1"),
         ("greedy", 0.9, "greedy agreement is 0.9"),
+        ("perplexity_artifact", 2.1, "rise of perplexity is 0.05"),
     ],
 )
 def test_figure_outside_its_tolerance_is_named(field, value, words):
     GOOD.check(TOLERANCES["fp32"])
     with pytest.raises(ParityError, match=words):
         dataclasses.replace(GOOD, **{field: value}).check(TOLERANCES["fp32"])
+
+
+def test_accepted_figure_is_told_with_its_limit():
+    worse = dataclasses.replace(GOOD, perplexity_artifact=2.1, mean_kl=1.0)
+    accepted = worse.check(TOLERANCES["fp32"], ["perplexity_rise", "kl"])
+    assert accepted == {"accepted_perplexity_rise": 1e-4, "accepted_kl": 1e-6}
+    with pytest.raises(ParityError, match="say --accept kl"):
+        worse.check(TOLERANCES["fp32"], ["perplexity_rise"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("max_kl", np.nan),
+        ("max_kl", -0.1),
+        ("min_top1", 1.5),
+        ("min_greedy", -1.0),
+        ("max_perplexity_rise", 5.0),
+        ("max_perplexity_rise", np.inf),
+    ],
+)
+def test_limit_that_means_nothing_is_refused(limit, value):
+    with pytest.raises(ArtifactError, match=f"--{limit.replace('_', '-')} is .* from 0"):
+        dataclasses.replace(TOLERANCES["int4"], **{limit: value})
 
 
 def test_text_that_is_too_short_is_refused(checkpoint, runner_of):
