@@ -30,6 +30,8 @@ SETTINGS = {
     "presence_penalty": "FP32",
     "logit_bias": "BYTES",
     "seed": "INT64",
+    "n": "INT32",
+    "best_of": "INT32",
     "stop": "BYTES",
     "stop_at": "BYTES",
     "truncate": "BYTES",

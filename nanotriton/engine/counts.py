@@ -20,7 +20,7 @@ class Counts:
     def note(self, sampled: Sampled, tokens: Sequence[int]) -> None:
         """A sequence took tokens, which its draft may have foretold."""
         sequence = sampled.sequence
-        if sequence.num_completed == len(tokens):  # its first ones
+        if sequence.index == 0 and sequence.num_completed == len(tokens):  # the request's first
             self.prefix_lookup_tokens += len(sequence.request.prompt)
             self.prefix_hit_tokens += sequence.num_reused
         self.num_tokens += len(tokens)

@@ -1,4 +1,7 @@
-"""What the engine says of a request: new tokens, or that it failed. Exactly one event is final."""
+"""What the engine says of a request: new tokens, or that it failed. Exactly one event is final.
+
+A request has one text or, with `n`, several; each event is of one of them.
+"""
 
 from dataclasses import dataclass
 
@@ -10,20 +13,19 @@ Key = tuple[bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of a finished completion; `text_bytes` is the UTF-8 length of its whole text."""
+    """Counts of a finished request, over all its texts, those that nobody gets among them."""
 
     prompt_tokens: int
     completion_tokens: int
-    text_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """New tokens of one request and the text that became whole with them.
+    """New tokens of text number `index` of a request and the text that became whole with them.
 
-    The last event of a request has a `finish_reason` ("stop", "length", "timeout" or "cancelled")
-    and its `usage`. Tokens of a stop string are counted and returned, its text is not. `logprobs`
-    holds one for each token when the request asked for them.
+    The last event of a text has a `finish_reason` ("stop", "length", "timeout" or "cancelled"),
+    the last of the request its `usage`. Tokens of a stop string are counted and returned, its text
+    is not. `logprobs` holds one for each token when the request asked for them.
     """
 
     key: Key
@@ -32,11 +34,12 @@ class TokenEvent:
     finish_reason: str | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The request ended without a completion; always final."""
+    """The request ended without a completion, all its texts with it; always final."""
 
     key: Key
     error: NanotritonError
@@ -46,5 +49,5 @@ Event = TokenEvent | Failure
 
 
 def is_final(event: Event) -> bool:
-    """Whether no event follows this one."""
-    return isinstance(event, Failure) or event.finish_reason is not None
+    """Whether no event of its request follows this one."""
+    return isinstance(event, Failure) or event.usage is not None

@@ -2,8 +2,9 @@
 
     to the engine     {"op": "submit", "id", "prompt", "settings"} · {"op": "cancel", "id"}
                       {"op": "stats", "id"}
-    from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs"}
-                      {"op": "failure", "id", "status", "message"} · {"op": "stats", "id", "stats"}
+    from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs",
+                       "index"} · {"op": "failure", "id", "status", "message"}
+                      {"op": "stats", "id", "stats"}
 
 One frame holds a list of messages: the engine sends one frame a step to each peer. `id` is the
 peer's own number for a request. Knows the socket's place, and nothing of what is sent there when.
@@ -27,7 +28,7 @@ from nanotriton.errors import NanotritonError, ServerError, from_status
 
 Message = dict[str, Any]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 NEW_SOCKET_S = 10.0
 
 
@@ -55,8 +56,9 @@ def event_to_message(event: Event) -> Message:
         "tokens": event.tokens,
         "text": event.text,
         "finish_reason": event.finish_reason,
-        "usage": usage and (usage.prompt_tokens, usage.completion_tokens, usage.text_bytes),
+        "usage": usage and (usage.prompt_tokens, usage.completion_tokens),
         **({"logprobs": likely} if likely else {}),
+        **({"index": event.index} if event.index else {}),
     }
 
 
@@ -78,6 +80,7 @@ def event_from_message(message: Message) -> Event:
         message["finish_reason"],
         usage and Usage(*usage),
         tuple(_logprob_from(*one) for one in message.get("logprobs", ())),
+        message.get("index", 0),
     )
 
 

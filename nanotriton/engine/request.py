@@ -19,6 +19,7 @@ from nanotriton.engine.bias import LogitBias, check_logit_bias, parse_logit_bias
 from nanotriton.engine.stops import STOP_AT
 from nanotriton.errors import InvalidRequest
 
+MAX_TEXTS = 16
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 MAX_USER_BYTES = 256
@@ -35,6 +36,8 @@ RANGES: dict[str, tuple[float, float | None, str]] = {
     "frequency_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "presence_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "seed": (0, None, "leave it out for a random one"),
+    "n": (1, MAX_TEXTS, "how many texts to return"),
+    "best_of": (1, MAX_TEXTS, "how many texts to choose the best n from; leave it out for n"),
     "logprobs": (0, 20, "how many of the likeliest tokens to show; leave it out for none"),
     "priority": (-8, 8, "higher goes first"),
     "timeout_ms": (1, None, "leave it out to wait as long as it takes"),
@@ -51,10 +54,11 @@ class Settings:
     """How to complete a prompt; raises InvalidRequest for a value outside its range.
 
     The defaults are greedy. `top_p` and `min_p` apply after the temperature, in the order top_k,
-    top_p, min_p. `logit_bias` holds pairs of a token id and what is added to its logit; it comes as
-    the JSON object that OpenAI's API has. `stop_at` ends the text with its line, block or function
-    (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long. `user` names
-    whose request it is, for an engine that keeps users apart.
+    top_p, min_p. `n` texts are returned, the best of `best_of`, or if that is None all that are
+    written (see `siblings`). `logit_bias` holds pairs of a token id and what is added to its logit;
+    it comes as the JSON object that OpenAI's API has. `stop_at` ends the text with its line, block
+    or function (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long.
+    `user` names whose request it is, for an engine that keeps users apart.
     """
 
     max_tokens: int = 64
@@ -67,6 +71,8 @@ class Settings:
     presence_penalty: float = 0.0
     logit_bias: LogitBias = ()
     seed: int | None = None
+    n: int = 1
+    best_of: int | None = None
     stop: tuple[str, ...] = ()
     stop_at: str = "none"
     truncate: str = "none"
@@ -88,6 +94,11 @@ class Settings:
                 f"top_p is {_show(self.top_p)}, allowed is above 0 and up to 1: "
                 "1 considers every token"
             )
+        if self.num_texts < self.n:
+            raise InvalidRequest(
+                f"best_of is {self.best_of}, n is {self.n}: write at least as many texts as are "
+                "returned"
+            )
         check_logit_bias(self.logit_bias)
         for name, choices in CHOICES.items():
             if (choice := getattr(self, name)) not in choices:
@@ -108,6 +119,11 @@ class Settings:
                     f"a stop string has {len(text.encode())} bytes, allowed is 1 to "
                     f"{MAX_STOP_BYTES}: send a shorter one"
                 )
+
+    @property
+    def num_texts(self) -> int:
+        """Texts that are written, of which `n` are returned."""
+        return self.n if self.best_of is None else self.best_of
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], row: int = 0) -> "Settings":

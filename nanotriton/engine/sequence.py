@@ -1,4 +1,4 @@
-"""One request while it is worked on: its tokens, its slot, its text so far.
+"""One text of a request while it is worked on: its tokens, its slot, its text so far.
 
 Comes in: a request and the tokens picked for it. Goes out: token events. Knows nothing of other
 sequences.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nanotriton.engine.drafts import Drafter
-from nanotriton.engine.events import TokenEvent, Usage
+from nanotriton.engine.events import TokenEvent
 from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.engine.request import Request
 from nanotriton.engine.stops import TextEnd
@@ -19,17 +19,26 @@ from nanotriton.tokenizer import TextDecoder, Tokenizer
 
 
 class Sequence:
-    """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
+    """A text's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
 
-    `num_reused` of them were there, or in another slot, before the request came. `last_turn` is
-    the number of the last decode turn that was its own.
+    `num_reused` of them were there, or in another slot, before it came. `last_turn` is the number
+    of the last decode turn that was its own. `index` counts the request's texts, whose random
+    streams are independent children of one seed (numpy's SeedSequence); text 0 has the seed's own.
     """
 
     def __init__(
-        self, request: Request, tokenizer: Tokenizer, context: int, seed: int, arrived_s: float
+        self,
+        request: Request,
+        tokenizer: Tokenizer,
+        context: int,
+        seed: int,
+        arrived_s: float,
+        *,
+        index: int = 0,
     ) -> None:
         timeout_ms = request.settings.timeout_ms
         self.request = request
+        self.index = index
         self.arrived_s = arrived_s
         self.deadline_s = math.inf if timeout_ms is None else arrived_s + timeout_ms / 1000
         self.tokens = list(request.prompt)
@@ -48,9 +57,11 @@ class Sequence:
         if stop_at != "none":
             before = tokenizer.decode(before_cursor(request.prompt, tokenizer.special_tokens))
         self._stops = TextEnd(request.settings.stop, stop_at, before)
-        self._random = np.random.default_rng(seed) if request.settings.temperature > 0 else None
+        self._random: np.random.Generator | None = None
+        if request.settings.temperature > 0:
+            children = (index,) if index else ()
+            self._random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=children))
         self._drawn: list[float] = []
-        self._text_bytes = 0
 
     @property
     def is_prefilling(self) -> bool:
@@ -94,8 +105,7 @@ class Sequence:
         likely = tuple(logprobs)[: len(taken)]
         if self.finish_reason is not None:
             return self._finish(tuple(taken), text, self.finish_reason, likely)
-        self._text_bytes += len(text.encode())
-        return TokenEvent(self.request.key, tuple(taken), text, logprobs=likely)
+        return TokenEvent(self.request.key, tuple(taken), text, logprobs=likely, index=self.index)
 
     def end(self, reason: str) -> TokenEvent:
         """End the sequence where it stands."""
@@ -123,6 +133,6 @@ class Sequence:
     ) -> TokenEvent:
         self.finish_reason = reason
         text += self._stops.flush()
-        self._text_bytes += len(text.encode())
-        usage = Usage(len(self.request.prompt), self.num_completed, self._text_bytes)
-        return TokenEvent(self.request.key, tokens, text, reason, usage, logprobs)
+        return TokenEvent(
+            self.request.key, tokens, text, reason, logprobs=logprobs, index=self.index
+        )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from clients.__main__ import build_parser, main
-from tests.clients.playback import End, Fail, Playback, Text, Wait
+from tests.clients.playback import SEVERAL, End, Fail, Playback, Text, Wait
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "clients", "complete")
@@ -57,8 +57,31 @@ def test_json_of_a_stream_is_a_line_per_chunk(
     assert [chunk["finish_reason"] for chunk in chunks] == [None, "length"]
 
 
+def test_several_texts_stand_under_their_numbers(
+    playback: Playback, protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    playback.replies = [SEVERAL]
+    assert main(["complete", *arguments(playback, protocol, "--n", "2")]) == 0
+    assert capsys.readouterr().out == "--- text 1\nac\n--- text 2\nb"
+
+
+def test_stream_of_several_texts_needs_json(
+    playback: Playback, protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    playback.replies = [SEVERAL]
+    words = arguments(playback, protocol, "--n", "2", "--stream")
+    assert main(["complete", *words]) == 1
+    assert "n is 2: --stream shows one text, add --json for more" in capsys.readouterr().err
+    assert main(["complete", *words, "--json"]) == 0
+    pieces = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["index"], one["text"]) for one in pieces if one["text"]] == [
+        *((0, "a"), (1, "b"), (0, "c"))
+    ]
+
+
 def test_every_option_reaches_the_server(playback: Playback) -> None:
     sampling = "--max-tokens 5 --temperature 0 --top-k 3 --top-p 0.5 --min-p 0.25 --seed -7"
+    sampling += " --n 1 --best-of 3"
     penalties = "--repetition-penalty 1.5 --frequency-penalty 1 --presence-penalty -1"
     sampling += f' {penalties} --logit-bias {{"5":-1}}'
     others = (
@@ -81,6 +104,8 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "presence_penalty": -1.0,
             "logit_bias": '{"5":-1}',
             "seed": -7,
+            "n": 1,
+            "best_of": 3,
             "stop": ["a", "b"],
             "stop_at": "block",
             "truncate": "left",

@@ -20,7 +20,7 @@ from nanotriton.engine.protocol import (
 from nanotriton.errors import InvalidRequest, RunnerError, ServerError, Unavailable
 
 NUMBER = st.integers(0, 2**31)
-USAGE = st.builds(Usage, NUMBER, NUMBER, NUMBER)
+USAGE = st.builds(Usage, NUMBER, NUMBER)
 TOKEN_EVENTS = st.builds(
     TokenEvent,
     key=st.tuples(st.just(b""), NUMBER),
@@ -28,6 +28,7 @@ TOKEN_EVENTS = st.builds(
     text=st.text(),
     finish_reason=st.sampled_from([None, "stop", "length", "cancelled"]),
     usage=st.none() | USAGE,
+    index=st.integers(0, 15),
 )
 
 

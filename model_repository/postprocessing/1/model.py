@@ -7,20 +7,20 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from nanotriton.contract import (
-    COMPLETION_TOKENS,
     OUTPUT_IDS,
     TEXT_BYTES,
     TEXT_OUTPUT,
+    TEXT_TOKENS,
     newest_version,
 )
 from nanotriton.tokenizer import load_tokenizer
 
 
 class TritonPythonModel:
-    """Decodes each row of output_ids, (B, T) INT32, up to its tokens and its bytes of text.
+    """Decodes each row of output_ids, (B, T) INT32: n texts, one after another.
 
-    The engine decides where a text ends (a stop string may end inside a token): `text_bytes` is
-    that decision, and this model only carries it out.
+    The engine decides where a text ends (a stop string may end inside a token): `text_bytes`,
+    (B, n), is that decision, and this model only carries it out.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -35,7 +35,7 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         ids, counts, sizes = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()
-            for name in (OUTPUT_IDS, COMPLETION_TOKENS, TEXT_BYTES)
+            for name in (OUTPUT_IDS, TEXT_TOKENS, TEXT_BYTES)
         )
         if ids.size and not 0 <= ids.min() <= ids.max() < self._tokenizer.num_tokens:
             return pb_utils.InferenceResponse(
@@ -45,9 +45,15 @@ class TritonPythonModel:
                     pb_utils.TritonError.INVALID_ARG,
                 )
             )
-        texts = [
-            self._tokenizer.decode(row[:count].tolist()).encode()[:size]
-            for row, (count,), (size,) in zip(ids, counts, sizes, strict=True)
-        ]
-        output = np.array(texts, np.object_).reshape(-1, 1)  # (B, 1)
+        output = np.array(
+            [self._decode(*row) for row in zip(ids, counts, sizes, strict=True)], np.object_
+        )  # (B, n)
         return pb_utils.InferenceResponse([pb_utils.Tensor(TEXT_OUTPUT, output)])
+
+    def _decode(self, ids: Any, counts: Any, sizes: Any) -> list[bytes]:
+        """The n texts of a row."""
+        ends = np.cumsum(counts)
+        return [
+            self._tokenizer.decode(ids[end - count : end].tolist()).encode()[:size]
+            for end, count, size in zip(ends, counts, sizes, strict=True)
+        ]
