@@ -66,6 +66,7 @@ def _complete(arguments: argparse.Namespace) -> int:
         "stop": arguments.stop,
         "stop_at": arguments.stop_at,
         "truncate": arguments.truncate,
+        "token_healing": arguments.token_healing,
         "ignore_eos": arguments.ignore_eos,
         "logprobs": arguments.logprobs,
         "priority": arguments.priority,
@@ -168,6 +169,12 @@ def _add_complete_options(parser: argparse.ArgumentParser) -> None:
     units = ["none", "line", "block", "function"]
     add("--stop-at", choices=units, help="end with the line, block or function at the cursor")
     add("--truncate", choices=["none", "left"], help="refuse a prompt too long, or cut its left")
+    add(
+        "--token-healing",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let the prompt end inside a word of the tokenizer; default: %(default)s",
+    )
     add("--logprobs", type=int, metavar="N", help="with --json: of each token and the N likeliest")
     add("--ignore-eos", action="store_true", default=None, help="go on after the end of text")
     add("--priority", type=int, help="higher is served first; the server's default is 0")

@@ -39,6 +39,7 @@ class Settings(TypedDict, total=False):
     stop: str | Sequence[str] | None
     stop_at: Literal["none", "line", "block", "function"] | None
     truncate: Literal["none", "left"] | None
+    token_healing: bool | None
     ignore_eos: bool | None
     logprobs: int | None
     priority: int | None

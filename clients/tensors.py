@@ -35,6 +35,7 @@ SETTINGS = {
     "stop": "BYTES",
     "stop_at": "BYTES",
     "truncate": "BYTES",
+    "token_healing": "BOOL",
     "ignore_eos": "BOOL",
     "logprobs": "INT32",
     "priority": "INT32",

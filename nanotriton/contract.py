@@ -49,6 +49,7 @@ OUTPUT_IDS = "output_ids"
 # Of each of a request's n texts, whose ids lie one after another in a row of output_ids.
 TEXT_TOKENS = "text_tokens"
 TEXT_BYTES = "text_bytes"
+HEALED_BYTES = "healed_bytes"  # of its first token, which end the prompt and are no text
 
 # The sampling settings: optional inputs of both doors and of `gpt`, name to Triton data type.
 # Their ranges and defaults stand in nanotriton.engine.request.Settings.
@@ -68,6 +69,7 @@ SETTINGS = {
     "stop": "BYTES",
     "stop_at": "BYTES",
     "truncate": "BYTES",
+    "token_healing": "BOOL",
     "ignore_eos": "BOOL",
     "logprobs": "INT32",
     "priority": "INT32",

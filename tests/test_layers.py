@@ -17,7 +17,7 @@ ROOMS = (
 BASIS = ("nanotriton.contract", "nanotriton.errors")
 ENGINE = (
     *BASIS,
-    *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.prompt"),
+    *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.healing", "nanotriton.prompt"),
     *("nanotriton.runners.base", "nanotriton.engine"),
 )
 # What of ours a file may import; the first pattern that fits its path decides.
@@ -27,6 +27,7 @@ OURS = {
     "nanotriton/contract.py": ("nanotriton.errors",),
     "nanotriton/tokenizer.py": BASIS,
     "nanotriton/infill.py": ("nanotriton.errors",),
+    "nanotriton/healing.py": (*BASIS, "nanotriton.tokenizer", "nanotriton.infill"),
     "nanotriton/prompt.py": (*BASIS, "nanotriton.tokenizer", "nanotriton.infill"),
     "nanotriton/runners/*": (*BASIS, "nanotriton.runners"),
     "nanotriton/engine/process.py": (*ENGINE, "nanotriton.runners"),

@@ -5,7 +5,7 @@ randomness are somebody else's (a seed comes in with `new_seed`, the time with `
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from nanotriton.engine.costs import StepCosts
 from nanotriton.engine.counts import Counts
@@ -18,7 +18,9 @@ from nanotriton.engine.scheduler import Plan, Scheduler
 from nanotriton.engine.sequence import Sequence
 from nanotriton.engine.siblings import Siblings
 from nanotriton.errors import InvalidRequest, RunnerError
-from nanotriton.prompt import keep_end, too_long, too_many_tokens
+from nanotriton.healing import Healer
+from nanotriton.infill import cursor_span
+from nanotriton.prompt import hole_too_long, keep_end, too_long, too_many_tokens
 from nanotriton.runners.base import Candidates, Runner
 from nanotriton.tokenizer import Tokenizer
 
@@ -59,6 +61,7 @@ class Engine:
         options = options or EngineOptions()
         self._runner = runner
         self._tokenizer = tokenizer
+        self._healer = Healer(tokenizer)
         self._new_seed = new_seed
         self._clock = clock  # seconds, from any beginning
         self._costs = StepCosts()
@@ -83,7 +86,7 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Queue a request; raises InvalidRequest or Unavailable, and then forgets it."""
-        request = self._fit(request)
+        request = self._heal(self._fit(request))
         seed = request.settings.seed
         siblings = Siblings(
             request,
@@ -118,7 +121,7 @@ class Engine:
             candidates = self._run(plan)
         except RunnerError as error:
             return overdue + self._fail_run(plan, error)
-        return overdue + self._commit(plan, pick_tokens(plan.sampled, candidates))
+        return overdue + self._commit(plan, pick_tokens(plan.sampled, candidates, self._healer))
 
     def stats(self) -> dict[str, int]:
         """Counts at this moment, and since the start (see `Counts`)."""
@@ -157,9 +160,18 @@ class Engine:
         if len(prompt) <= context:
             return request
         if settings.truncate == "left":
+            if len(cursor_span(prompt, self._tokenizer.special_tokens)) < len(prompt):
+                raise hole_too_long(len(prompt), context)
             kept = keep_end(prompt, context, settings.max_tokens)
             return Request(request.key, tuple(kept), settings)
         raise too_long(f"{len(prompt)} tokens", context)
+
+    def _heal(self, request: Request) -> Request:
+        """Take the end of a prompt back that its text may not have had."""
+        if not request.settings.token_healing:
+            return request
+        healed = self._healer.take_back(request.prompt)
+        return replace(request, prompt=healed.prompt, missing=healed.missing)
 
     def _run(self, plan: Plan) -> Candidates:
         """Run a plan's batch and learn what such a batch costs."""

@@ -25,7 +25,8 @@ class TokenEvent:
 
     The last event of a text has a `finish_reason` ("stop", "length", "timeout" or "cancelled"),
     the last of the request its `usage`. Tokens of a stop string are counted and returned, its text
-    is not. `logprobs` holds one for each token when the request asked for them.
+    is not. `logprobs` holds one for each token when the request asked for them. The first
+    `num_healed` bytes of the first token end the prompt, and are no text of the completion.
     """
 
     key: Key
@@ -35,6 +36,7 @@ class TokenEvent:
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     index: int = 0
+    num_healed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
     to the engine     {"op": "submit", "id", "prompt", "settings"} · {"op": "cancel", "id"}
                       {"op": "stats", "id"}
     from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs",
-                       "index"} · {"op": "failure", "id", "status", "message"}
+                       "index", "num_healed"} · {"op": "failure", "id", "status", "message"}
                       {"op": "stats", "id", "stats"}
 
 One frame holds a list of messages: the engine sends one frame a step to each peer. `id` is the
@@ -59,6 +59,7 @@ def event_to_message(event: Event) -> Message:
         "usage": usage and (usage.prompt_tokens, usage.completion_tokens),
         **({"logprobs": likely} if likely else {}),
         **({"index": event.index} if event.index else {}),
+        **({"num_healed": event.num_healed} if event.num_healed else {}),
     }
 
 
@@ -81,6 +82,7 @@ def event_from_message(message: Message) -> Event:
         usage and Usage(*usage),
         tuple(_logprob_from(*one) for one in message.get("logprobs", ())),
         message.get("index", 0),
+        message.get("num_healed", 0),
     )
 
 

@@ -58,6 +58,7 @@ class Settings:
     written (see `siblings`). `logit_bias` holds pairs of a token id and what is added to its logit;
     it comes as the JSON object that OpenAI's API has. `stop_at` ends the text with its line, block
     or function (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long.
+    With `token_healing` a prompt may end inside a token (see `nanotriton.healing`).
     `user` names whose request it is, for an engine that keeps users apart.
     """
 
@@ -76,6 +77,7 @@ class Settings:
     stop: tuple[str, ...] = ()
     stop_at: str = "none"
     truncate: str = "none"
+    token_healing: bool = False
     ignore_eos: bool = False
     logprobs: int | None = None
     priority: int = 0
@@ -159,11 +161,16 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt to complete; `key` is the caller's own and comes back with every event."""
+    """One prompt to complete; `key` is the caller's own and comes back with every event.
+
+    `missing` are bytes that token healing took from the prompt's text: they are written again, as
+    a part of the prompt, before the completion begins.
+    """
 
     key: tuple[bytes, int]
     prompt: tuple[int, ...]
     settings: Settings
+    missing: bytes = b""
 
 
 def refuse_unknown(parameters: str) -> None:

@@ -13,7 +13,6 @@ from nanotriton.engine.drafts import draft_length
 from nanotriton.engine.kv_slots import KVSlots
 from nanotriton.engine.picking import Sampled
 from nanotriton.engine.prefix import PrefixCache
-from nanotriton.engine.sampler import needs_all_logits
 from nanotriton.engine.sequence import Sequence
 from nanotriton.engine.waiting import WaitingLine, urgency
 from nanotriton.errors import Unavailable
@@ -177,7 +176,7 @@ class Scheduler:
 
     def _draft(self, sequence: Sequence, num_decoding: int) -> tuple[int, ...]:
         """The part of a sequence's draft that is worth a pass of its own; often nothing."""
-        if self._costs is None or not (draft := sequence.drafter.propose()):
+        if self._costs is None or sequence.missing or not (draft := sequence.drafter.propose()):
             return ()
         acceptance, limit = sequence.drafter.acceptance, sequence.num_left - 1
         return tuple(draft[: draft_length(acceptance, num_decoding, limit, self._costs)])
@@ -214,5 +213,4 @@ class Scheduler:
         return Plan("decode", batch, sequences, sampled)
 
     def _needs_all_logits(self, sampled: list[Sampled]) -> bool:
-        settings = [one.sequence.request.settings for one in sampled]
-        return any(needs_all_logits(one, self._num_candidates) for one in settings)
+        return any(one.needs_all_logits(self._num_candidates) for one in sampled)

@@ -6,6 +6,8 @@ sequences.
 
 import math
 from collections.abc import Iterable
+from collections.abc import Sequence as Tokens
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,6 +40,8 @@ class Sequence:
     ) -> None:
         timeout_ms = request.settings.timeout_ms
         self.request = request
+        self.missing = request.missing  # of the prompt's text, still to be written
+        self.num_prompt = len(request.prompt)  # grows by what was missing
         self.index = index
         self.arrived_s = arrived_s
         self.deadline_s = math.inf if timeout_ms is None else arrived_s + timeout_ms / 1000
@@ -52,10 +56,13 @@ class Sequence:
         # A special token has no text; whatever follows it is no part of this completion.
         ends = () if request.settings.ignore_eos else tokenizer.special_tokens.values()
         self._ends = frozenset(ends)
+        self._table = tokenizer.table
         self._decoder = TextDecoder(tokenizer.table)
         stop_at, before = request.settings.stop_at, ""
         if stop_at != "none":
-            before = tokenizer.decode(before_cursor(request.prompt, tokenizer.special_tokens))
+            reader = TextDecoder(tokenizer.table)
+            before = reader.push(before_cursor(request.prompt, tokenizer.special_tokens))
+            before += reader.push_bytes(request.missing)
         self._stops = TextEnd(request.settings.stop, stop_at, before)
         self._random: np.random.Generator | None = None
         if request.settings.temperature > 0:
@@ -70,8 +77,8 @@ class Sequence:
 
     @property
     def num_completed(self) -> int:
-        """Tokens generated so far."""
-        return len(self.tokens) - len(self.request.prompt)
+        """Tokens generated so far, but for those that only wrote what was missing."""
+        return len(self.tokens) - self.num_prompt
 
     @property
     def num_left(self) -> int:
@@ -92,13 +99,33 @@ class Sequence:
         self._drawn += [float(self._random.random()) for _ in range(missing)]
         return self._drawn[:count]
 
-    def accept(self, tokens: Iterable[int], logprobs: Iterable[TokenLogprob] = ()) -> TokenEvent:
-        """Append picked tokens, up to the last one, which sets `finish_reason`."""
+    def accept(self, tokens: Tokens[int], logprobs: Iterable[TokenLogprob] = ()) -> TokenEvent:
+        """Append picked tokens, up to the last one, which sets `finish_reason`.
+
+        While bytes are missing it is one token at a time: a part of them, or all and more.
+        """
+        if not self.missing:
+            return self._take(tokens, logprobs)
+        (token,) = tokens
+        num_healed = min(len(self._table[token]), len(self.missing))
+        self.missing = self.missing[num_healed:]
+        if num_healed < len(self._table[token]):
+            return replace(self._take(tokens, logprobs, num_healed), num_healed=num_healed)
+        self.tokens.append(token)
+        self.num_prompt += 1
+        del self._drawn[:1]
+        if self.num_left <= 0:
+            return self._finish((), "", "length")
+        return TokenEvent(self.request.key, (), "", index=self.index)
+
+    def _take(
+        self, tokens: Tokens[int], logprobs: Iterable[TokenLogprob], num_healed: int = 0
+    ) -> TokenEvent:
         taken: list[int] = []
         text = ""
         for token in tokens:
             taken.append(token)
-            text += self._append(token)
+            text += self._append(token, self._table[token][num_healed:])
             if self.finish_reason is not None:
                 break
         del self._drawn[: len(taken)]
@@ -111,13 +138,13 @@ class Sequence:
         """End the sequence where it stands."""
         return self._finish((), "", reason)
 
-    def _append(self, token: int) -> str:
-        """Take one token; the text that may be shown with it."""
+    def _append(self, token: int, raw: bytes) -> str:
+        """Take one token, which brings the bytes `raw`; the text that may be shown with it."""
         self.tokens.append(token)
         if token in self._ends:
             self.finish_reason = "stop"
             return ""
-        text = self._stops.push(self._decoder.push((token,)))
+        text = self._stops.push(self._decoder.push_bytes(raw))
         if self._stops.stopped:
             self.finish_reason = "stop"
         elif self.num_left == 0:

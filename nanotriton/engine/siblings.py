@@ -68,6 +68,8 @@ class Siblings:
 
     def join(self, event: TokenEvent) -> list[TokenEvent]:
         """What the client hears when a sequence brought `event`."""
+        if not (event.tokens or event.text or event.finish_reason):
+            return []  # it only wrote what was missing of the prompt
         if self._is_ranked:
             self._held[event.index].append(event)
             events = self._rank() if self.is_done else []
@@ -94,7 +96,7 @@ class Siblings:
 
     def _usage(self) -> Usage:
         num_completed = sum(one.num_completed for one in self.sequences)
-        return Usage(len(self.first.request.prompt), self._num_copies * num_completed)
+        return Usage(self.first.num_prompt, self._num_copies * num_completed)
 
 
 def _whole(events: list[TokenEvent]) -> TokenEvent:
@@ -102,6 +104,7 @@ def _whole(events: list[TokenEvent]) -> TokenEvent:
     return replace(
         events[-1],
         tokens=tuple(chain.from_iterable(one.tokens for one in events)),
+        num_healed=max(one.num_healed for one in events),
         text="".join(one.text for one in events),
         logprobs=tuple(chain.from_iterable(one.logprobs for one in events)),
     )

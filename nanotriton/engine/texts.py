@@ -14,11 +14,15 @@ from nanotriton.errors import NanotritonError
 
 @dataclass(slots=True)
 class Text:
-    """One of them, or a piece of it; `logprobs` is None when nobody asked for them."""
+    """One of them, or a piece of it; `logprobs` is None when nobody asked for them.
+
+    The first `num_healed` bytes of its first token end the prompt and aren't in `text`.
+    """
 
     logprobs: list[TokenLogprob] | None
     tokens: list[int] = field(default_factory=list)
     text: str = ""
+    num_healed: int = 0
     finish_reason: str = ""
 
     def logprobs_json(self, table: Sequence[bytes]) -> str:
@@ -45,6 +49,7 @@ class Texts:
         text = self.texts[event.index]
         text.tokens += event.tokens
         text.text += event.text
+        text.num_healed += event.num_healed
         text.finish_reason = event.finish_reason or ""
         self.usage = event.usage
         if text.logprobs is not None:

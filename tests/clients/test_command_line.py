@@ -84,9 +84,8 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
     sampling += " --n 1 --best-of 3"
     penalties = "--repetition-penalty 1.5 --frequency-penalty 1 --presence-penalty -1"
     sampling += f' {penalties} --logit-bias {{"5":-1}}'
-    others = (
-        "--stop a --stop b --stop-at block --truncate left --ignore-eos --logprobs 2 --suffix z"
-    )
+    others = "--stop a --stop b --stop-at block --truncate left --no-token-healing"
+    others += " --ignore-eos --logprobs 2 --suffix z"
     others += " --timeout-s 9 --retries 0"
     queue = "--priority -2 --timeout-ms 70 --user me"
     words = f"{sampling} {others} {queue}".split()
@@ -109,6 +108,7 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "stop": ["a", "b"],
             "stop_at": "block",
             "truncate": "left",
+            "token_healing": False,
             "ignore_eos": True,
             "logprobs": 2,
             "suffix": "z",
@@ -120,9 +120,9 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
     ]
 
 
-def test_options_left_out_are_not_sent(playback: Playback) -> None:
+def test_options_left_out_are_not_sent_but_for_healing(playback: Playback) -> None:
     main(["complete", *arguments(playback, "http", "--stream")])
-    assert playback.requests == [{"text_input": "hi", "stream": True}]
+    assert playback.requests == [{"text_input": "hi", "token_healing": True, "stream": True}]
 
 
 @pytest.mark.parametrize(

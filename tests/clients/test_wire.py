@@ -30,6 +30,7 @@ CASES = [
     pytest.param("stop", "\n\n", "BYTES", ["\n\n"], id="one stop"),
     pytest.param("stop", ["é", "", "b"], "BYTES", ["é", "", "b"], id="several stops"),
     pytest.param("truncate", "left", "BYTES", ["left"], id="truncate"),
+    pytest.param("token_healing", True, "BOOL", [True], id="token_healing"),
     pytest.param("logprobs", 3, "INT32", [3], id="logprobs"),
     pytest.param("ignore_eos", True, "BOOL", [True], id="ignore_eos"),
     pytest.param("ignore_eos", False, "BOOL", [False], id="ignore_eos off"),

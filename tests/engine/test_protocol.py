@@ -29,6 +29,7 @@ TOKEN_EVENTS = st.builds(
     finish_reason=st.sampled_from([None, "stop", "length", "cancelled"]),
     usage=st.none() | USAGE,
     index=st.integers(0, 15),
+    num_healed=st.integers(0, 9),
 )
 
 

@@ -104,6 +104,7 @@ ANY_SETTINGS = st.builds(
     stop=st.lists(st.text(min_size=1, max_size=64), max_size=16).map(tuple),
     stop_at=st.sampled_from(["none", "line", "block", "function"]),
     truncate=st.sampled_from(["none", "left"]),
+    token_healing=st.booleans(),
     ignore_eos=st.booleans(),
     priority=st.integers(-8, 8),
     timeout_ms=st.none() | st.integers(1, 2**31 - 1),

@@ -21,6 +21,7 @@ from nanotriton.cancellation import CancellationWatch
 from nanotriton.contract import (
     COMPLETION_TOKENS,
     FINISH_REASON,
+    HEALED_BYTES,
     INPUT_IDS,
     INPUT_LENGTHS,
     LOGPROBS,
@@ -179,6 +180,7 @@ class Answer:
                 COMPLETION_TOKENS: np.array([[one.completion_tokens] for one in usages], np.int32),
                 TEXT_TOKENS: padded(counts, np.int32),
                 TEXT_BYTES: padded(sizes, np.int32),
+                HEALED_BYTES: padded([[one.num_healed for one in row] for row in texts], np.int32),
                 LOGPROBS: padded(
                     [[one.logprobs_json(self._table) for one in row] for row in texts]
                 ),
