@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.healing import measure_healing
 from benchmarks.latency import measure_latency
 from benchmarks.random_model import write_random_version
 from benchmarks.reference import measure_reference
@@ -31,6 +32,7 @@ EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks soak --streams 100 --minutes 10 --cancel-rate 0.3
 without one:
   python -m benchmarks replay --users 1 4 --rounds 200
+  python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
   python -m benchmarks threads --random --threads 1 2 --spin off on --busy 1
 """
@@ -96,6 +98,28 @@ def replay(args: argparse.Namespace) -> int:
             f"{row.users:<7}{row.way:<13}{row.first_ms:>10.2f}{row.first_ratio:>10.2f}"
             f"{row.tokens_per_s:>10.0f}{row.speed_ratio:>10.2f}{row.reused:>10.0%}"
             f"{row.accepted:>10.0%}{row.num_different:>6}/{row.num_requests:<4}"
+        )
+    return 0
+
+
+def healing(args: argparse.Namespace) -> int:
+    """Print one row a kind of cut, with and without healing."""
+    rows = measure_healing(
+        newest_version(args.model_repository),
+        args.source or library_files(),
+        args.cuts,
+        args.seed,
+        args.threads,
+    )
+    if args.json:
+        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
+        return 0
+    print(f"greedy completions that are what the author wrote, {machine()}")
+    print(f"{'cuts':<10}{'number':>8}{'healing':>10}{'characters':>12}{'line':>8}")
+    for row in rows:
+        print(
+            f"{row.cuts:<10}{row.num_cuts:>8}{'on' if row.healing else 'off':>10}"
+            f"{row.characters:>12.1%}{row.line:>8.1%}"
         )
     return 0
 
@@ -216,6 +240,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add.add_argument("--json", action="store_true", help="print JSON")
     add.set_defaults(run=replay)
+
+    add = commands.add_parser("healing", help="lines cut at any character: token healing, on/off")
+    add.add_argument(
+        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
+    )
+    add.add_argument(
+        "--source", type=Path, nargs="+", help="Python files to cut; default: some of Python's own"
+    )
+    add.add_argument("--cuts", type=int, default=200, help="default: %(default)s")
+    add.add_argument("--seed", type=int, default=1, help="of the places; default: %(default)s")
+    add.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core"
+    )
+    add.add_argument("--json", action="store_true", help="print JSON")
+    add.set_defaults(run=healing)
 
     add = commands.add_parser("soak", help="many clients at once; both doors must agree")
     _add_urls(add)

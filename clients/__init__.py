@@ -12,12 +12,13 @@ grpc_transport over grpc_wire, http_transport over http_wire.
 
 from clients.client import AsyncCompletionClient, CompletionClient
 from clients.errors import ClientError, InvalidRequest, ServerError, Timeout, Unavailable
-from clients.messages import Chunk, Completion, Settings
+from clients.messages import Choice, Chunk, Completion, Settings
 from clients.streams import AsyncStream, Stream
 
 __all__ = [
     "AsyncCompletionClient",
     "AsyncStream",
+    "Choice",
     "Chunk",
     "ClientError",
     "Completion",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from clients.client import DEFAULT_URLS, CompletionClient
-from clients.errors import ClientError
+from clients.errors import ClientError, InvalidRequest
 from clients.messages import Chunk, Completion, Settings
 
 _EXAMPLES = """examples:
@@ -60,10 +60,13 @@ def _complete(arguments: argparse.Namespace) -> int:
         "presence_penalty": arguments.presence_penalty,
         "logit_bias": arguments.logit_bias,
         "seed": arguments.seed,
+        "n": arguments.n,
+        "best_of": arguments.best_of,
         "suffix": arguments.suffix,
         "stop": arguments.stop,
         "stop_at": arguments.stop_at,
         "truncate": arguments.truncate,
+        "token_healing": arguments.token_healing,
         "ignore_eos": arguments.ignore_eos,
         "logprobs": arguments.logprobs,
         "priority": arguments.priority,
@@ -71,6 +74,8 @@ def _complete(arguments: argparse.Namespace) -> int:
         "user": arguments.user,
     }
     prompt = _read_stdin() if arguments.prompt == "-" else arguments.prompt
+    if arguments.stream and (arguments.n or 1) > 1 and not arguments.json:
+        raise InvalidRequest(f"n is {arguments.n}: --stream shows one text, add --json for more")
     with client:
         if arguments.stream:
             with client.stream(prompt, **settings) as stream:
@@ -88,14 +93,22 @@ def _read_stdin() -> str:
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
 
 
+def _titled(answer: Completion | Chunk) -> list[str]:
+    """The text, or several, each under its number."""
+    if isinstance(answer, Chunk) or not answer.others:
+        return [answer.text]
+    return [f"--- text {number}\n{text}" for number, text in enumerate(answer.texts, start=1)]
+
+
 def _show(answer: Completion | Chunk, *, as_json: bool) -> None:
     if as_json:
         values = dataclasses.asdict(answer)
-        if not answer.logprobs:
-            del values["logprobs"]
+        for name in ("logprobs", "others"):
+            if not values.get(name, True):
+                del values[name]
         print(json.dumps(values, ensure_ascii=False), flush=True)
     else:
-        print(answer.text, end="", flush=True)
+        print(*_titled(answer), sep="\n", end="", flush=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -150,10 +163,18 @@ def _add_complete_options(parser: argparse.ArgumentParser) -> None:
     add("--presence-penalty", type=float, help="taken off once for a token that was written")
     add("--logit-bias", metavar="JSON", help='added to logits by token id: {"50256": -100}')
     add("--seed", type=int, help="the same seed gives the same text")
+    add("--n", type=int, help="this many texts, each after a line with its number")
+    add("--best-of", type=int, help="the best n of this many, by mean log-probability of a token")
     add("--stop", action="append", help="end before this text; may be given several times")
     units = ["none", "line", "block", "function"]
     add("--stop-at", choices=units, help="end with the line, block or function at the cursor")
     add("--truncate", choices=["none", "left"], help="refuse a prompt too long, or cut its left")
+    add(
+        "--token-healing",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let the prompt end inside a word of the tokenizer; default: %(default)s",
+    )
     add("--logprobs", type=int, metavar="N", help="with --json: of each token and the N likeliest")
     add("--ignore-eos", action="store_true", default=None, help="go on after the end of text")
     add("--priority", type=int, help="higher is served first; the server's default is 0")

@@ -55,7 +55,7 @@ def _pack(datatype: str, value: Output) -> bytes:
     return struct.pack(_FORMATS[datatype], value)
 
 
-def _decode(response: service_pb2.ModelInferResponse) -> dict[str, Output]:
+def _decode(response: service_pb2.ModelInferResponse) -> dict[str, list[Output]]:
     try:
         return {
             output.name: _unpack(output.datatype, raw)
@@ -65,11 +65,14 @@ def _decode(response: service_pb2.ModelInferResponse) -> dict[str, Output]:
         raise malformed(error) from None
 
 
-def _unpack(datatype: str, raw: bytes) -> Output:
+def _unpack(datatype: str, raw: bytes) -> list[Output]:
     if datatype != "BYTES":
-        value: Output = struct.unpack(_FORMATS[datatype], raw)[0]
-        return value
-    (length,) = struct.unpack_from("<I", raw)
-    if len(raw) != 4 + length:
-        raise ValueError(f"a text of {length} bytes came in {len(raw) - 4}")
-    return raw[4:].decode()
+        return [value for (value,) in struct.iter_unpack(_FORMATS[datatype], raw)]
+    values: list[Output] = []
+    while raw:
+        (length,) = struct.unpack_from("<I", raw)
+        if len(raw) < 4 + length:
+            raise ValueError(f"a text of {length} bytes came in {len(raw) - 4}")
+        values.append(raw[4 : 4 + length].decode())
+        raw = raw[4 + length :]
+    return values

@@ -44,8 +44,8 @@ def encode_stream(tensors: Iterable[Tensor]) -> dict[str, Any]:
 def decode_unary(body: bytes) -> Completion:
     """The completion in an answer; raises ServerError when there is none."""
     try:
-        outputs: dict[str, Output] = {
-            output["name"]: output["data"][0] for output in json.loads(body)["outputs"]
+        outputs: dict[str, list[Output]] = {
+            output["name"]: list(output["data"]) for output in json.loads(body)["outputs"]
         }
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise malformed(repr(error)) from None
@@ -79,4 +79,6 @@ def _decode_event(data: bytes) -> Chunk:
         raise malformed(f"an event is {event!r}")
     if "error" in event:
         raise from_event(event["error"])
-    return Chunk.from_outputs(event)
+    return Chunk.from_outputs(
+        {name: value if isinstance(value, list) else [value] for name, value in event.items()}
+    )

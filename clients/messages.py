@@ -1,4 +1,4 @@
-"""What a caller gives and gets: Settings, Completion, Chunk.
+"""What a caller gives and gets: Settings, Completion with its Choices, Chunk.
 
 Comes in: the server's outputs by name, as either transport decoded them. Goes out: frozen
 dataclasses. Knows nothing of tensors or connections.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Output = str | int | float | bool
+Outputs = Mapping[str, "Sequence[Output]"]
 
 
 class Settings(TypedDict, total=False):
@@ -32,10 +33,13 @@ class Settings(TypedDict, total=False):
     presence_penalty: float | None
     logit_bias: Mapping[int, float] | str | None
     seed: int | None
+    n: int | None
+    best_of: int | None
     suffix: str | None
     stop: str | Sequence[str] | None
     stop_at: Literal["none", "line", "block", "function"] | None
     truncate: Literal["none", "left"] | None
+    token_healing: bool | None
     ignore_eos: bool | None
     logprobs: int | None
     priority: int | None
@@ -57,10 +61,20 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """A whole answer; `finish_reason` is "stop", "length" or "timeout".
+class Choice:
+    """One of several texts; `finish_reason` is "stop", "length" or "timeout"."""
 
-    `logprobs` has one entry for each token when the request asked for them.
+    text: str
+    finish_reason: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer: its first text, and with `n` above 1 the `others`.
+
+    `completion_tokens` counts all that was written, also what `best_of` left out. `logprobs` has
+    one entry for each token when the request asked for them.
     """
 
     text: str
@@ -68,59 +82,76 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    others: tuple[Choice, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts."""
+        return (self.text, *(one.text for one in self.others))
 
     @classmethod
-    def from_outputs(cls, outputs: Mapping[str, Output]) -> Completion:
+    def from_outputs(cls, outputs: Outputs) -> Completion:
         """Raises ServerError when an output is missing or of another type."""
+        texts, reasons = _texts(outputs, "text_output"), _texts(outputs, "finish_reason")
+        logprobs = [_logprobs(one) for one in outputs.get("output_logprobs", ())]
+        if len(reasons) != len(texts):
+            raise malformed(f"{len(texts)} texts have {len(reasons)} finish_reasons")
+        first, *others = (
+            Choice(text, reason, logprobs[index] if index < len(logprobs) else ())
+            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
+        )
         return cls(
-            text=_text(outputs, "text_output"),
-            finish_reason=_text(outputs, "finish_reason"),
-            prompt_tokens=_count(outputs, "prompt_tokens"),
-            completion_tokens=_count(outputs, "completion_tokens"),
-            logprobs=_logprobs(outputs),
+            first.text,
+            first.finish_reason,
+            _count(outputs, "prompt_tokens"),
+            _count(outputs, "completion_tokens"),
+            first.logprobs,
+            tuple(others),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next piece of a streamed answer, whole UTF-8; only the last one has the counts."""
+    """The next piece of text number `index` of a streamed answer, whole UTF-8.
+
+    A text's last chunk has its finish_reason, the answer's last one the counts too.
+    """
 
     text: str
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
 
     @classmethod
-    def from_outputs(cls, outputs: Mapping[str, Output]) -> Chunk:
+    def from_outputs(cls, outputs: Outputs) -> Chunk:
         """Raises ServerError when an output is missing or of another type."""
-        if not _text(outputs, "finish_reason"):
-            return cls(_text(outputs, "text_output"), logprobs=_logprobs(outputs))
-        last = Completion.from_outputs(outputs)
-        return cls(
-            last.text,
-            last.finish_reason,
-            last.prompt_tokens,
-            last.completion_tokens,
-            last.logprobs,
-        )
+        index = _count(outputs, "index") if "index" in outputs else 0
+        (likely,) = [_logprobs(one) for one in outputs.get("output_logprobs", ("",))]
+        text, reason = _texts(outputs, "text_output")[0], _texts(outputs, "finish_reason")[0]
+        # No prompt is empty: the counts of what isn't the last chunk are 0.
+        if not reason or not _count(outputs, "prompt_tokens"):
+            return cls(text, reason or None, logprobs=likely, index=index)
+        counts = _count(outputs, "prompt_tokens"), _count(outputs, "completion_tokens")
+        return cls(text, reason, *counts, likely, index)
 
     @property
     def is_last(self) -> bool:
         """Whether the answer is whole with this chunk."""
-        return self.finish_reason is not None
+        return self.prompt_tokens is not None
 
 
-def _text(outputs: Mapping[str, Output], name: str) -> str:
-    value = outputs.get(name)
-    if not isinstance(value, str):
-        raise malformed(f"{name} is {value!r} instead of a text")
-    return value
+def _texts(outputs: Outputs, name: str) -> list[str]:
+    values = outputs.get(name, ())
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts or len(texts) < len(values):
+        raise malformed(f"{name} is {list(values)!r:.80} instead of texts")
+    return texts
 
 
-def _logprobs(outputs: Mapping[str, Output]) -> tuple[TokenLogprob, ...]:
-    """Of the JSON array in `output_logprobs`, which is empty or missing when there are none."""
-    text = outputs.get("output_logprobs", "")
+def _logprobs(text: Output) -> tuple[TokenLogprob, ...]:
+    """Of the JSON array in `output_logprobs`, which is empty when there are none."""
     if not text:
         return ()
     try:
@@ -135,8 +166,8 @@ def _logprob(
     return TokenLogprob(id, text, logprob, tuple(_logprob(**one) for one in top))
 
 
-def _count(outputs: Mapping[str, Output], name: str) -> int:
-    value = outputs.get(name)
+def _count(outputs: Outputs, name: str) -> int:
+    value = next(iter(outputs.get(name, ())), None)
     if not isinstance(value, int) or isinstance(value, bool):
         raise malformed(f"{name} is {value!r} instead of a count")
     return value

@@ -40,15 +40,19 @@ SUFFIX = "suffix"  # optional: the text after the cursor
 TEXT_OUTPUT = "text_output"
 FINISH_REASON = "finish_reason"
 PROMPT_TOKENS = "prompt_tokens"
-COMPLETION_TOKENS = "completion_tokens"
+COMPLETION_TOKENS = "completion_tokens"  # of all texts of a request, also those not returned
 LOGPROBS = "output_logprobs"  # a JSON text, empty when nobody asked
+INDEX = "index"  # in a stream: the number of the text that a piece belongs to
 STREAM = "stream"
 
 # Tensors between the ensemble's steps: B rows padded on the right, each with its length.
 INPUT_IDS = "input_ids"
 INPUT_LENGTHS = "input_lengths"
 OUTPUT_IDS = "output_ids"
+# Of each of a request's n texts, whose ids lie one after another in a row of output_ids.
+TEXT_TOKENS = "text_tokens"
 TEXT_BYTES = "text_bytes"
+HEALED_BYTES = "healed_bytes"  # of its first token, which end the prompt and are no text
 
 # The sampling settings: optional inputs of both doors and of `gpt`, name to Triton data type.
 # Their ranges and defaults stand in nanotriton.engine.request.Settings.
@@ -63,9 +67,12 @@ SETTINGS = {
     "presence_penalty": "FP32",
     "logit_bias": "BYTES",
     "seed": "INT64",
+    "n": "INT32",
+    "best_of": "INT32",
     "stop": "BYTES",
     "stop_at": "BYTES",
     "truncate": "BYTES",
+    "token_healing": "BOOL",
     "ignore_eos": "BOOL",
     "logprobs": "INT32",
     "priority": "INT32",

@@ -54,11 +54,18 @@ def has_markers(special_tokens: Mapping[str, int]) -> bool:
 
 def before_cursor(prompt: Sequence[int], special_tokens: Mapping[str, int]) -> Sequence[int]:
     """The ids that stand before what is generated: all, or the prefix of a hole in either order."""
+    span = cursor_span(prompt, special_tokens)
+    return prompt[span.start : span.stop]
+
+
+def cursor_span(prompt: Sequence[int], special_tokens: Mapping[str, int]) -> range:
+    """Where in a prompt `before_cursor` stands: from its beginning on, if there is no hole."""
+    everything = range(len(prompt))
     if not has_markers(special_tokens):
-        return prompt
+        return everything
     markers = Markers.of(special_tokens)
     if prompt[0] != markers.prefix or markers.suffix not in prompt:
-        return prompt
+        return everything
     if prompt[1] == markers.suffix and markers.middle in prompt:
-        return prompt[prompt.index(markers.middle) + 1 :]
-    return prompt[1 : prompt.index(markers.suffix)]
+        return everything[prompt.index(markers.middle) + 1 :]
+    return everything[1 : prompt.index(markers.suffix)]

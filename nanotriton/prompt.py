@@ -123,6 +123,14 @@ def too_long(seen: str, context: int) -> InvalidRequest:
     )
 
 
+def hole_too_long(num_tokens: int, context: int) -> InvalidRequest:
+    """The refusal of token ids with a hole in them, whose marks a cut would lose."""
+    return InvalidRequest(
+        f"the prompt has {num_tokens} tokens and a hole, the model reads at most {context}, and "
+        "truncate=left would cut its marks: shorten both sides, or send them as text"
+    )
+
+
 def too_many_tokens(max_tokens: int, context: int) -> InvalidRequest:
     """The refusal of a completion that the model could never write."""
     return InvalidRequest(

@@ -70,7 +70,11 @@ class TextDecoder:
 
     def push(self, ids: Iterable[int]) -> str:
         """Text that became whole with `ids`; may be empty."""
-        return self._decoder.decode(b"".join(self._table[token] for token in ids))
+        return self.push_bytes(b"".join(self._table[token] for token in ids))
+
+    def push_bytes(self, raw: bytes) -> str:
+        """Text that became whole with `raw`; may be empty."""
+        return self._decoder.decode(raw)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

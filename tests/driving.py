@@ -6,14 +6,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.core import Engine, EngineOptions
-from nanotriton.engine.events import Event, Failure, Usage, is_final
+from nanotriton.engine.events import Event, Failure, TokenEvent, Usage, is_final
 from nanotriton.engine.request import Request, Settings
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.errors import NanotritonError
@@ -64,6 +64,21 @@ def outcome_of(events: Sequence[Event]) -> Outcome:
     )
 
 
+def outcomes_of(events: Sequence[Event]) -> list[Outcome]:
+    """A request's texts by number, each with the usage of the whole request."""
+    end = events[-1]
+    assert not isinstance(end, Failure)
+    by_index: dict[int, list[TokenEvent]] = defaultdict(list)
+    for event in events:
+        assert isinstance(event, TokenEvent)
+        by_index[event.index].append(event)
+    assert [is_final(one) for one in events] == [False] * (len(events) - 1) + [True]
+    return [
+        outcome_of([*pieces[:-1], replace(pieces[-1], usage=end.usage)])
+        for _, pieces in sorted(by_index.items())
+    ]
+
+
 class Drive:
     """An engine over a FakeRunner and everything that it said, by request number.
 
@@ -111,6 +126,10 @@ class Drive:
     def outcome(self, number: int) -> Outcome:
         """What became of a request that has ended."""
         return outcome_of(self.events[number])
+
+    def outcomes(self, number: int) -> list[Outcome]:
+        """What became of each text of a request that has ended."""
+        return outcomes_of(self.events[number])
 
     def _note(self, events: list[Event]) -> list[int]:
         for event in events:

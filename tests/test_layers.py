@@ -17,7 +17,7 @@ ROOMS = (
 BASIS = ("nanotriton.contract", "nanotriton.errors")
 ENGINE = (
     *BASIS,
-    *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.prompt"),
+    *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.healing", "nanotriton.prompt"),
     *("nanotriton.runners.base", "nanotriton.engine"),
 )
 EXPORT = (
@@ -34,6 +34,7 @@ OURS = {
     "nanotriton/tuned.py": ("nanotriton.errors", "nanotriton.machine"),
     "nanotriton/tokenizer.py": BASIS,
     "nanotriton/infill.py": ("nanotriton.errors",),
+    "nanotriton/healing.py": (*BASIS, "nanotriton.tokenizer", "nanotriton.infill"),
     "nanotriton/prompt.py": (*BASIS, "nanotriton.tokenizer", "nanotriton.infill"),
     "nanotriton/runners/*": (*BASIS, "nanotriton.runners"),
     "nanotriton/engine/process.py": (

@@ -4,12 +4,12 @@ Comes in: requests and cancellations. Goes out: events. One thread owns it; time
 randomness are somebody else's (a seed comes in with `new_seed`, the time with `clock`).
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 
 from nanotriton.engine.costs import StepCosts
 from nanotriton.engine.counts import Counts
-from nanotriton.engine.events import Event, Failure, Key
+from nanotriton.engine.events import Event, Failure, Key, TokenEvent
 from nanotriton.engine.kv_slots import KVSlots
 from nanotriton.engine.picking import Picked, Sampled, pick_tokens
 from nanotriton.engine.plan import Plan
@@ -17,8 +17,11 @@ from nanotriton.engine.prefix import PrefixCache
 from nanotriton.engine.request import Request
 from nanotriton.engine.scheduler import Scheduler
 from nanotriton.engine.sequence import Sequence
+from nanotriton.engine.siblings import Siblings
 from nanotriton.errors import InvalidRequest, RunnerError
-from nanotriton.prompt import keep_end, too_long, too_many_tokens
+from nanotriton.healing import Healer
+from nanotriton.infill import cursor_span
+from nanotriton.prompt import hole_too_long, keep_end, too_long, too_many_tokens
 from nanotriton.runners.base import Candidates, Runner
 from nanotriton.tokenizer import Tokenizer
 
@@ -59,10 +62,12 @@ class Engine:
         options = options or EngineOptions()
         self._runner = runner
         self._tokenizer = tokenizer
+        self._healer = Healer(tokenizer)
         self._new_seed = new_seed
         self._clock = clock  # seconds, from any beginning
         self._costs = StepCosts()
         self._counts = Counts()
+        self._requests: dict[Key, Siblings] = {}  # all that have not ended
         self._slots = KVSlots(runner.num_slots)
         self._prefixes = PrefixCache(self._slots, options.prefix_cache, options.isolate_users)
         self.scheduler = Scheduler(
@@ -84,29 +89,33 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Queue a request; raises InvalidRequest or Unavailable, and then forgets it."""
-        request = self._fit(request)
+        request = self._heal(self._fit(request))
         seed = request.settings.seed
-        sequence = Sequence(
+        siblings = Siblings(
             request,
             self._tokenizer,
             self._runner.context,
             self._new_seed() if seed is None else seed,
             self._clock(),
         )
-        self.scheduler.add(sequence)
+        self.scheduler.add(siblings.first)
+        self._requests[request.key] = siblings
 
     def cancel(self, key: Key) -> list[Event]:
-        """End a request now, its slot free for the next step; no event if it is not there."""
-        return self._end(lambda one: one.request.key == key, "cancelled")
+        """End a request now, its slots free for the next step; no event if it is not there."""
+        return self._end([self._requests[key]] if key in self._requests else [], "cancelled")
 
     def cancel_peer(self, peer: bytes) -> list[Event]:
         """End every request of one peer."""
-        return self._end(lambda one: one.request.key[0] == peer, "cancelled")
+        return self._end(
+            [one for key, one in self._requests.items() if key[0] == peer], "cancelled"
+        )
 
     def step(self) -> list[Event]:
         """Run the next batch, if there is one, and return what it brought."""
         now_s = self._clock()
-        overdue = self._end(lambda one: one.deadline_s <= now_s, "timeout")
+        late = [one for one in self._requests.values() if one.first.deadline_s <= now_s]
+        overdue = self._end(late, "timeout")
         plan = self.scheduler.plan(now_s)
         self.last_step = plan.kind if plan else ""
         if plan is None:
@@ -114,8 +123,8 @@ class Engine:
         try:
             candidates = self._run(plan)
         except RunnerError as error:
-            return overdue + self._fail_all(plan.touched, error)
-        return overdue + self._commit(plan, pick_tokens(plan.sampled, candidates))
+            return overdue + self._fail_run(plan, error)
+        return overdue + self._commit(plan, pick_tokens(plan.sampled, candidates, self._healer))
 
     def stats(self) -> dict[str, int]:
         """Counts at this moment, and since the start (see `Counts`)."""
@@ -123,8 +132,8 @@ class Engine:
             "context": self._runner.context,
             "num_slots": self._runner.num_slots,
             "num_free_slots": self._slots.num_free,
-            "num_running": len(self.scheduler.running),
-            "num_waiting": len(self.scheduler.waiting),
+            "num_running": len(self._requests) - self.scheduler.waiting.num_requests,
+            "num_waiting": self.scheduler.waiting.num_requests,
             "num_cached_tokens": sum(one.num_cached for one in self.scheduler.running),
             "kv_cache_bytes": self._runner.cache_bytes,
             **asdict(self._counts),
@@ -133,6 +142,8 @@ class Engine:
 
     def _fit(self, request: Request) -> Request:
         """Check a request against the model, its prompt cut when it allows that."""
+        if request.key in self._requests:
+            raise InvalidRequest(f"request {request.key[1]} is under way: give each its own number")
         context, vocab_size = self._runner.context, self._runner.vocab_size
         prompt, settings = request.prompt, request.settings
         if settings.max_tokens > context:
@@ -152,9 +163,18 @@ class Engine:
         if len(prompt) <= context:
             return request
         if settings.truncate == "left":
+            if len(cursor_span(prompt, self._tokenizer.special_tokens)) < len(prompt):
+                raise hole_too_long(len(prompt), context)
             kept = keep_end(prompt, context, settings.max_tokens)
             return Request(request.key, tuple(kept), settings)
         raise too_long(f"{len(prompt)} tokens", context)
+
+    def _heal(self, request: Request) -> Request:
+        """Take the end of a prompt back that its text may not have had."""
+        if not request.settings.token_healing:
+            return request
+        healed = self._healer.take_back(request.prompt)
+        return replace(request, prompt=healed.prompt, missing=healed.missing)
 
     def _run(self, plan: Plan) -> Candidates:
         """Run a plan's batch and learn what such a batch costs."""
@@ -178,38 +198,62 @@ class Engine:
 
     def _commit(self, plan: Plan, picked: list[Picked]) -> list[Event]:
         """Give each sampled sequence its tokens and let go of those that are finished."""
-        events = [
+        events: list[Event] = [
             event
             for sampled, one in zip(plan.sampled, picked, strict=True)
             for event in self._accept(sampled, one)
         ]
         self.scheduler.commit(plan)
         for sampled, one in zip(plan.sampled, picked, strict=True):
+            if sampled.sequence.slot is None:
+                continue  # a sibling that failed in this step took it along
+            siblings = self._requests[sampled.sequence.request.key]
+            for follower in siblings.release():
+                self.scheduler.waiting.add(follower)
             if sampled.sequence.finish_reason is not None:
-                self.scheduler.remove(sampled.sequence)
+                self._leave(sampled.sequence, siblings)
             elif one.is_broken:
                 error = RunnerError("the model answered with NaN: its weights or input are broken")
-                events.append(self._fail(sampled.sequence, error))
+                events.append(self._fail(siblings, error))
         return events
 
-    def _accept(self, sampled: Sampled, picked: Picked) -> list[Event]:
+    def _accept(self, sampled: Sampled, picked: Picked) -> list[TokenEvent]:
         if not picked.tokens:
             return []
         event = sampled.sequence.accept(picked.tokens, picked.logprobs, sampled.draft)
         self._counts.note(sampled, event.tokens)
-        return [event]
+        return self._requests[event.key].join(event)
 
-    def _fail_all(self, sequences: list[Sequence], error: RunnerError) -> list[Event]:
+    def _leave(self, sequence: Sequence, siblings: Siblings) -> None:
+        """Let go of a finished sequence; its slot, unless a sibling can go on nowhere else."""
+        if heir := siblings.heir_of(sequence):
+            self.scheduler.hand_over(sequence, heir)
+        else:
+            self.scheduler.remove(sequence)
+        if siblings.is_over:
+            del self._requests[siblings.request.key]
+
+    def _fail_run(self, plan: Plan, error: RunnerError) -> list[Event]:
         """Fail what a broken run touched, and trust no slot that it might have touched."""
         self._prefixes.clear()
-        return [self._fail(one, error) for one in list(sequences)]
+        copied = {copy.target for copy in plan.batch.copies}
+        copying = [one for one in self.scheduler.running if one.slot in copied]
+        keys = dict.fromkeys(one.request.key for one in (*plan.touched, *copying))
+        return [self._fail(self._requests[key], error) for key in keys]
 
-    def _fail(self, sequence: Sequence, error: RunnerError) -> Failure:
-        self.scheduler.remove(sequence, is_sound=False)
-        return Failure(sequence.request.key, error)
+    def _fail(self, siblings: Siblings, error: RunnerError) -> Failure:
+        self._drop(siblings, is_sound=False)
+        return Failure(siblings.request.key, error)
 
-    def _end(self, is_wanted: Callable[[Sequence], bool], reason: str) -> list[Event]:
-        ended = self.scheduler.find(is_wanted)
-        for sequence in ended:
-            self.scheduler.remove(sequence)
-        return [sequence.end(reason) for sequence in ended]
+    def _end(self, ended: Iterable[Siblings], reason: str) -> list[Event]:
+        events: list[Event] = []
+        for siblings in ended:
+            self._drop(siblings)
+            events += siblings.end(reason)
+        return events
+
+    def _drop(self, siblings: Siblings, is_sound: bool = True) -> None:
+        """Forget a request, and take its sequences out wherever they are."""
+        del self._requests[siblings.request.key]
+        for sequence in siblings.sequences:
+            self.scheduler.remove(sequence, is_sound)

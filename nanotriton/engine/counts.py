@@ -20,7 +20,8 @@ class Counts:
     def note(self, sampled: Sampled, tokens: Sequence[int]) -> None:
         """A sequence took tokens, which its draft may have foretold."""
         sequence = sampled.sequence
-        if sequence.num_completed == len(tokens):  # its first ones
+        is_first = bool(tokens) and sequence.num_completed == len(tokens)
+        if is_first and sequence.index == 0:
             self.prefix_lookup_tokens += len(sequence.request.prompt)
             self.prefix_hit_tokens += sequence.num_reused
         self.num_tokens += len(tokens)

@@ -1,4 +1,7 @@
-"""What the engine says of a request: new tokens, or that it failed. Exactly one event is final."""
+"""What the engine says of a request: new tokens, or that it failed. Exactly one event is final.
+
+A request has one text or, with `n`, several; each event is of one of them.
+"""
 
 from dataclasses import dataclass
 
@@ -10,11 +13,10 @@ Key = tuple[bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of a finished completion; `text_bytes` is the UTF-8 length of its whole text."""
+    """Counts of a finished request, over all its texts, those that nobody gets among them."""
 
     prompt_tokens: int
     completion_tokens: int
-    text_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,13 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """New tokens of one request and the text that became whole with them.
+    """New tokens of text number `index` of a request and the text that became whole with them.
 
-    The last event of a request has a `finish_reason` ("stop", "length", "timeout" or "cancelled"),
-    its `usage` and its `work`. Tokens of a stop string are counted and returned, its text is not.
-    `logprobs` holds one for each token when the request asked for them. `times` come with the last
-    event from an engine's process.
+    The last event of a text has a `finish_reason` ("stop", "length", "timeout" or "cancelled"),
+    the last of the request its `usage` and its `work`. Tokens of a stop string are counted and
+    returned, its text is not. `logprobs` holds one for each token when the request asked for them.
+    The first `num_healed` bytes of the first token end the prompt, and are no text of the
+    completion. `times` come with the request's last event from an engine's process.
     """
 
     key: Key
@@ -57,13 +60,15 @@ class TokenEvent:
     finish_reason: str | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
+    num_healed: int = 0
     work: Work | None = None
     times: Times | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The request ended without a completion; always final."""
+    """The request ended without a completion, all its texts with it; always final."""
 
     key: Key
     error: NanotritonError
@@ -74,5 +79,5 @@ Event = TokenEvent | Failure
 
 
 def is_final(event: Event) -> bool:
-    """Whether no event follows this one."""
-    return isinstance(event, Failure) or event.finish_reason is not None
+    """Whether no event of its request follows this one."""
+    return isinstance(event, Failure) or event.usage is not None

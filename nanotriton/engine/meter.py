@@ -48,12 +48,12 @@ class Histogram:
 
 @dataclass(slots=True)
 class _Life:
-    """One request under way; times in seconds on the caller's clock."""
+    """One request under way; times in seconds on the caller's clock, the newest of each text."""
 
     submitted_s: float
     started_s: float | None = None
     first_token_s: float | None = None
-    newest_s: float | None = None
+    newest_s: dict[int, float] = field(default_factory=dict)
     num_tokens: int = 0
 
 
@@ -112,7 +112,7 @@ class Meter:
                 continue
             if not isinstance(event, Failure) and event.tokens:
                 self._start(event.key, now_s)
-                self._count_tokens(life, len(event.tokens), now_s)
+                self._count_tokens(life, event.index, len(event.tokens), now_s)
             if is_final(event):
                 self._finish(event, life, now_s)
 
@@ -151,20 +151,24 @@ class Meter:
             life.started_s = at_s
             self._queue.observe(max(at_s - life.submitted_s, 0.0))
 
-    def _count_tokens(self, life: _Life, num_tokens: int, now_s: float) -> None:
+    def _count_tokens(self, life: _Life, index: int, num_tokens: int, now_s: float) -> None:
         """Several tokens of one step came together: the gap before them is shared out."""
-        if life.newest_s is None:
+        if not life.newest_s:
             life.first_token_s = now_s
             self._first_token.observe(now_s - life.submitted_s)
-        else:
+        elif index in life.newest_s:
             for _ in range(num_tokens):
-                self._inter_token.observe((now_s - life.newest_s) / num_tokens)
-        life.newest_s = now_s
+                self._inter_token.observe((now_s - life.newest_s[index]) / num_tokens)
+        life.newest_s[index] = now_s
         life.num_tokens += num_tokens
         self._counts["completion"] += num_tokens
 
     def _finish(self, event: Event, life: _Life, now_s: float) -> None:
         del self._lives[event.key]
+        if not isinstance(event, Failure) and event.usage:
+            unheard = event.usage.completion_tokens - life.num_tokens  # of texts that lost
+            self._counts["completion"] += unheard
+            self._counts["wasted"] += unheard
         outcome = "failed" if isinstance(event, Failure) else str(event.finish_reason)
         self._requests[outcome] += 1
         self._duration.observe(now_s - life.submitted_s)

@@ -1,6 +1,7 @@
 """Candidates to tokens: one for each sampled sequence, and more where a draft proves right.
 
-Comes in: a plan's sequences and the runner's candidates. Goes out: the tokens of each. A verified
+Comes in: a plan's sequences and the runner's candidates. Goes out: the tokens of each. A sequence
+whose prompt was healed gets tokens that write the missing bytes, until all are there. A verified
 position is sampled from its own logits with the request's own next number, and the draft goes on
 as long as it is what was sampled: so the text is, number for number, the one without a draft.
 Pure; knows nothing of slots.
@@ -16,6 +17,7 @@ from nanotriton.engine.logprobs import TokenLogprob, logprob_of
 from nanotriton.engine.penalties import changes_logits, penalized
 from nanotriton.engine.sampler import needs_all_logits, pick
 from nanotriton.engine.sequence import Sequence
+from nanotriton.healing import Healer
 from nanotriton.runners.base import Candidates
 
 
@@ -31,6 +33,12 @@ class Sampled:
         """Rows of candidates that it reads."""
         return 1 + len(self.draft)
 
+    def needs_all_logits(self, num_candidates: int) -> bool:
+        """Whether the K largest logits can't hold everything that may be chosen."""
+        if self.sequence.missing:
+            return True
+        return needs_all_logits(self.sequence.request.settings, num_candidates)
+
 
 @dataclass(frozen=True, slots=True)
 class Picked:
@@ -44,7 +52,7 @@ class Picked:
     logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
-def pick_tokens(sampled: list[Sampled], candidates: Candidates) -> list[Picked]:
+def pick_tokens(sampled: list[Sampled], candidates: Candidates, healer: Healer) -> list[Picked]:
     """The tokens of each sampled sequence; its rows stand in the candidates in this order."""
     if not sampled:
         return []
@@ -55,13 +63,17 @@ def pick_tokens(sampled: list[Sampled], candidates: Candidates) -> list[Picked]:
     num_candidates = candidates.logits.shape[1]
 
     def token_at(row: int) -> int:
-        if not needs_all_logits(settings[row], num_candidates):
+        if not rows[row][0].needs_all_logits(num_candidates):
             return int(candidates.tokens[row, columns[row]])
         assert candidates.full is not None
         logits = candidates.full[row]
         if changes_logits(settings[row]):
             logits = _penalized(logits, *rows[row])
-        order = np.argsort(-logits, kind="stable")
+        if missing := rows[row][0].sequence.missing:
+            allowed = healer.allowed(missing)
+            order = allowed[np.argsort(-logits[allowed], kind="stable")]
+        else:
+            order = np.argsort(-logits, kind="stable")
         column = pick(logits[order][None], [settings[row]], [uniforms[row]])[0]
         return int(order[column])
 
@@ -76,10 +88,9 @@ def _penalized(
     logits: NDArray[np.float32], sampled: Sampled, num_drafted: int
 ) -> NDArray[np.float32]:
     """A row's logits as the request wants them, after so many tokens of its draft."""
-    request = sampled.sequence.request
-    written = sampled.sequence.tokens[len(request.prompt) :]
-    drafted = sampled.draft[:num_drafted]
-    return penalized(logits, request.settings, request.prompt, (*written, *drafted))
+    sequence, drafted = sampled.sequence, sampled.draft[:num_drafted]
+    prompt, written = sequence.tokens[: sequence.num_prompt], sequence.tokens[sequence.num_prompt :]
+    return penalized(logits, sequence.request.settings, prompt, (*written, *drafted))
 
 
 def _walk(

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanotriton.engine.picking import Sampled
-from nanotriton.engine.sampler import needs_all_logits
 from nanotriton.engine.sequence import Sequence
 from nanotriton.runners.base import Batch, Chunk, Copy, Decode
 
@@ -90,12 +89,11 @@ class Step:
             slots = np.array([_slot(one) for one in decoded])
             rows = np.concatenate([rows, start + slots - decode.first_slot])
         sampled = [*sampled, *(Sampled(one) for one in decoded)]
-        settings = [one.sequence.request.settings for one in sampled]
         batch = Batch(
             rows,
             chunk,
             decode,
-            full_logits=any(needs_all_logits(one, self.num_candidates) for one in settings),
+            full_logits=any(one.needs_all_logits(self.num_candidates) for one in sampled),
             copies=tuple(self.copies),
         )
         return Plan(kind, batch, chunked, decoded, sampled)

@@ -6,7 +6,7 @@ the left simply shares no beginning with what it was before. An engine serves on
 model, so nothing that is held can be of another. Knows nothing of the memory, clocks or requests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from nanotriton.engine.kv_slots import KVSlots
@@ -25,6 +25,7 @@ class _Holding:
 
     tokens: Sequence[int]
     user: str
+    family: Hashable
     used_at: int
 
 
@@ -50,7 +51,8 @@ class PrefixCache:
 
     What goes first is what is worth least: tokens held, divided by how many placements ago they
     were last used. Without `is_on` it only gives slots. With `isolate_users` a sequence starts
-    from nothing but what the same user left, and without a user's name from nothing at all.
+    from nothing but what the same user left, and without a user's name from nothing at all. Those
+    of one family, the texts of one request, always start from the prompt that one of them computed.
     """
 
     def __init__(self, slots: KVSlots, is_on: bool = True, isolate_users: bool = False) -> None:
@@ -61,20 +63,29 @@ class PrefixCache:
         self._holdings: dict[int, _Holding] = {}
         self._num_placed = 0
 
-    def place(self, tokens: Sequence[int], user: str) -> Place:
+    def place(self, tokens: Sequence[int], user: str, family: Hashable = None) -> Place:
         """Give a sequence its slot; one that holds its beginning already, if that is near."""
         self._num_placed += 1
         match = self.find(tokens, user)
+        relative = self._find_relative(tokens, family)
         if match:
             self._holdings[match.slot].used_at = self._num_placed
-        if match and self._may_continue(match):
+        if relative:
+            place = self._copy(relative)
+        elif match and self._may_continue(match):
             place = Place(match.slot, match.length, ())
         else:
             place = self._make_room()
         self._slots.take(place.slot)
         self._slots.lengths[place.slot] = place.num_reused
-        self._holdings[place.slot] = _Holding(tokens, user, self._num_placed)
+        self._holdings[place.slot] = _Holding(tokens, user, family, self._num_placed)
         return place
+
+    def hand_over(self, slot: int, tokens: Sequence[int]) -> int:
+        """Let a used slot go on with the tokens of a relative; how many of them it holds."""
+        self._holdings[slot].tokens = tokens
+        self._slots.lengths[slot] = len(tokens) - 1
+        return len(tokens) - 1
 
     def share(self, slot: int, tokens: Sequence[int], user: str) -> Copy | None:
         """The copy that gives a placed sequence a longer beginning than its slot holds, if any."""
@@ -115,6 +126,23 @@ class PrefixCache:
                 least = common_length(holding.tokens, tokens, limit)
                 best = Match(slot, least)
         return best
+
+    def _find_relative(self, tokens: Sequence[int], family: Hashable) -> Match | None:
+        """A used slot of the family that holds all that a new text of it can start from."""
+        length = len(tokens) - 1
+        for slot in self._holdings.keys() - self._slots.free:
+            holding = self._holdings[slot]
+            if family is None or holding.family != family or self._slots.lengths[slot] < length:
+                continue
+            if length and holding.tokens[:length] == tokens[:length]:
+                return Match(slot, length)
+        return None
+
+    def _copy(self, match: Match) -> Place:
+        """A slot that starts as a copy of a used one."""
+        room = self._make_room()
+        copy = Copy(match.slot, room.slot, match.length)
+        return Place(room.slot, match.length, (*room.copies, copy))
 
     def _may_share(self, holding: _Holding, user: str) -> bool:
         if not self._is_on:

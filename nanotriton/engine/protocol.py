@@ -3,7 +3,7 @@
     to the engine     {"op": "submit", "id", "prompt", "settings"} · {"op": "cancel", "id"}
                       {"op": "stats", "id"}
     from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs",
-                       "work", "times"}
+                       "index", "num_healed", "work", "times"}
                       {"op": "failure", "id", "status", "message", "times"}
                       {"op": "stats", "id", "stats"}
 
@@ -30,7 +30,7 @@ from nanotriton.errors import NanotritonError, ServerError, from_status
 
 Message = dict[str, Any]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 NEW_SOCKET_S = 10.0
 
 
@@ -59,8 +59,10 @@ def event_to_message(event: Event) -> Message:
         "tokens": event.tokens,
         "text": event.text,
         "finish_reason": event.finish_reason,
-        "usage": usage and (usage.prompt_tokens, usage.completion_tokens, usage.text_bytes),
+        "usage": usage and (usage.prompt_tokens, usage.completion_tokens),
         **({"logprobs": likely} if likely else {}),
+        **({"index": event.index} if event.index else {}),
+        **({"num_healed": event.num_healed} if event.num_healed else {}),
         **({"work": astuple(event.work)} if event.work else {}),
         **when,
     }
@@ -90,6 +92,8 @@ def event_from_message(message: Message) -> Event:
         message["finish_reason"],
         usage and Usage(*usage),
         tuple(_logprob_from(*one) for one in message.get("logprobs", ())),
+        message.get("index", 0),
+        message.get("num_healed", 0),
         Work(*message["work"]) if "work" in message else None,
         times,
     )

@@ -19,6 +19,7 @@ from nanotriton.engine.bias import LogitBias, check_logit_bias, parse_logit_bias
 from nanotriton.engine.stops import STOP_AT
 from nanotriton.errors import InvalidRequest
 
+MAX_TEXTS = 16
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 MAX_USER_BYTES = 256
@@ -35,6 +36,8 @@ RANGES: dict[str, tuple[float, float | None, str]] = {
     "frequency_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "presence_penalty": (-2, 2, "0 is off, above 0 repeats less"),
     "seed": (0, None, "leave it out for a random one"),
+    "n": (1, MAX_TEXTS, "how many texts to return"),
+    "best_of": (1, MAX_TEXTS, "how many texts to choose the best n from; leave it out for n"),
     "logprobs": (0, 20, "how many of the likeliest tokens to show; leave it out for none"),
     "priority": (-8, 8, "higher goes first"),
     "timeout_ms": (1, None, "leave it out to wait as long as it takes"),
@@ -51,10 +54,12 @@ class Settings:
     """How to complete a prompt; raises InvalidRequest for a value outside its range.
 
     The defaults are greedy. `top_p` and `min_p` apply after the temperature, in the order top_k,
-    top_p, min_p. `logit_bias` holds pairs of a token id and what is added to its logit; it comes as
-    the JSON object that OpenAI's API has. `stop_at` ends the text with its line, block or function
-    (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long. `user` names
-    whose request it is, for an engine that keeps users apart.
+    top_p, min_p. `n` texts are returned, the best of `best_of`, or if that is None all that are
+    written (see `siblings`). `logit_bias` holds pairs of a token id and what is added to its logit;
+    it comes as the JSON object that OpenAI's API has. `stop_at` ends the text with its line, block
+    or function (see `blocks`), and `truncate="left"` keeps the end of a prompt that is too long.
+    With `token_healing` a prompt may end inside a token (see `nanotriton.healing`).
+    `user` names whose request it is, for an engine that keeps users apart.
     """
 
     max_tokens: int = 64
@@ -67,9 +72,12 @@ class Settings:
     presence_penalty: float = 0.0
     logit_bias: LogitBias = ()
     seed: int | None = None
+    n: int = 1
+    best_of: int | None = None
     stop: tuple[str, ...] = ()
     stop_at: str = "none"
     truncate: str = "none"
+    token_healing: bool = False
     ignore_eos: bool = False
     logprobs: int | None = None
     priority: int = 0
@@ -87,6 +95,11 @@ class Settings:
             raise InvalidRequest(
                 f"top_p is {_show(self.top_p)}, allowed is above 0 and up to 1: "
                 "1 considers every token"
+            )
+        if self.num_texts < self.n:
+            raise InvalidRequest(
+                f"best_of is {self.best_of}, n is {self.n}: write at least as many texts as are "
+                "returned"
             )
         check_logit_bias(self.logit_bias)
         for name, choices in CHOICES.items():
@@ -108,6 +121,11 @@ class Settings:
                     f"a stop string has {len(text.encode())} bytes, allowed is 1 to "
                     f"{MAX_STOP_BYTES}: send a shorter one"
                 )
+
+    @property
+    def num_texts(self) -> int:
+        """Texts that are written, of which `n` are returned."""
+        return self.n if self.best_of is None else self.best_of
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], row: int = 0) -> "Settings":
@@ -143,11 +161,16 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt to complete; `key` is the caller's own and comes back with every event."""
+    """One prompt to complete; `key` is the caller's own and comes back with every event.
+
+    `missing` are bytes that token healing took from the prompt's text: they are written again, as
+    a part of the prompt, before the completion begins.
+    """
 
     key: tuple[bytes, int]
     prompt: tuple[int, ...]
     settings: Settings
+    missing: bytes = b""
 
 
 def refuse_unknown(parameters: str) -> None:

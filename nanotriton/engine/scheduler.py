@@ -4,8 +4,6 @@ Comes in: sequences. Goes out: a `Plan`, one runner batch and the sequences behi
 no lock, clock or I/O, and knows nothing of sampling, of drafting, or of what makes a slot right.
 """
 
-from collections.abc import Callable
-
 from nanotriton.engine.costs import StepCosts
 from nanotriton.engine.drafts import value_draft
 from nanotriton.engine.kv_slots import KVSlots
@@ -54,13 +52,21 @@ class Scheduler:
         self._speculation = speculation
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence; raises Unavailable when as many as may wait for a slot do so."""
-        if len(self.waiting) >= self._max_waiting + self._slots.num_free:
+        """Queue a request's first sequence; raises Unavailable when as many as may wait do so."""
+        if self.waiting.num_requests >= self._max_waiting + self._slots.num_free:
             raise Unavailable(
                 f"the engine is full: {self._max_waiting} requests wait for a slot, which is the "
                 "limit: send the request again in a moment"
             )
         self.waiting.add(sequence)
+
+    def hand_over(self, sequence: Sequence, heir: Sequence) -> None:
+        """Let a waiting sequence go on in the slot of a running one, with the prompt they share."""
+        assert sequence.slot is not None
+        self.waiting.discard(heir)
+        self.running[self.running.index(sequence)] = heir
+        heir.slot, sequence.slot = sequence.slot, None
+        heir.num_reused = heir.num_cached = self._prefixes.hand_over(heir.slot, heir.tokens)
 
     def remove(self, sequence: Sequence, is_sound: bool = True) -> None:
         """Take a sequence out, wherever it is; its slot is free for the next step.
@@ -68,15 +74,11 @@ class Scheduler:
         What the slot holds may serve later prompts, unless the sequence's end makes it doubtful.
         """
         if sequence.slot is None:
-            self.waiting.remove(sequence)
+            self.waiting.discard(sequence)
             return
         self.running.remove(sequence)
         self._prefixes.release(sequence.slot, is_sound)
         sequence.slot = None
-
-    def find(self, is_wanted: Callable[[Sequence], bool]) -> list[Sequence]:
-        """Every sequence, waiting or running, that `is_wanted`."""
-        return [one for one in (*self.running, *self.waiting) if is_wanted(one)]
 
     def plan(self, now_s: float) -> Plan | None:
         """The next step, or None when there is nothing to do."""
@@ -117,7 +119,8 @@ class Scheduler:
         copies: list[Copy] = []
         while self.waiting and self._slots.num_free:
             sequence = self.waiting.pop(now_s)
-            place = self._prefixes.place(sequence.tokens, sequence.request.settings.user)
+            request = sequence.request
+            place = self._prefixes.place(sequence.tokens, request.settings.user, request.key)
             sequence.slot = place.slot
             sequence.num_reused = sequence.num_cached = place.num_reused
             copies += place.copies
@@ -149,7 +152,7 @@ class Scheduler:
             return None
         best, most = None, 0.0
         for sequence in decoding:
-            if draft := sequence.drafter.propose():
+            if not sequence.missing and (draft := sequence.drafter.propose()):
                 acceptance, limit = sequence.drafter.acceptance, sequence.num_left - 1
                 value = value_draft(acceptance, len(decoding), limit, self._costs)
                 if value.gain > most:

@@ -1,4 +1,4 @@
-"""One request while it is worked on: its tokens, its slot, its text so far.
+"""One text of a request while it is worked on: its tokens, its slot, its text so far.
 
 Comes in: a request and the tokens picked for it. Goes out: token events. Knows nothing of other
 sequences.
@@ -7,11 +7,13 @@ sequences.
 import math
 import operator
 from collections.abc import Iterable
+from collections.abc import Sequence as Tokens
+from dataclasses import replace
 
 import numpy as np
 
 from nanotriton.engine.drafts import Drafter
-from nanotriton.engine.events import TokenEvent, Usage, Work
+from nanotriton.engine.events import TokenEvent, Work
 from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.engine.request import Request
 from nanotriton.engine.stops import TextEnd
@@ -20,16 +22,28 @@ from nanotriton.tokenizer import TextDecoder, Tokenizer
 
 
 class Sequence:
-    """A request's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
+    """A text's state; `num_cached` of its tokens are in the KV slot, the others are not yet.
 
-    `num_reused` of them were there, or in another slot, before the request came.
+    `num_reused` of them were there, or in another slot, before it came. `index` counts the
+    request's texts, whose random streams are independent children of one seed (numpy's
+    SeedSequence); text 0 has the seed's own.
     """
 
     def __init__(
-        self, request: Request, tokenizer: Tokenizer, context: int, seed: int, arrived_s: float
+        self,
+        request: Request,
+        tokenizer: Tokenizer,
+        context: int,
+        seed: int,
+        arrived_s: float,
+        *,
+        index: int = 0,
     ) -> None:
         timeout_ms = request.settings.timeout_ms
         self.request = request
+        self.missing = request.missing  # of the prompt's text, still to be written
+        self.num_prompt = len(request.prompt)  # grows by what was missing
+        self.index = index
         self.arrived_s = arrived_s
         self.deadline_s = math.inf if timeout_ms is None else arrived_s + timeout_ms / 1000
         self.tokens = list(request.prompt)
@@ -42,14 +56,19 @@ class Sequence:
         # A special token has no text; whatever follows it is no part of this completion.
         ends = () if request.settings.ignore_eos else tokenizer.special_tokens.values()
         self._ends = frozenset(ends)
+        self._table = tokenizer.table
         self._decoder = TextDecoder(tokenizer.table)
         stop_at, before = request.settings.stop_at, ""
         if stop_at != "none":
-            before = tokenizer.decode(before_cursor(request.prompt, tokenizer.special_tokens))
+            reader = TextDecoder(tokenizer.table)
+            before = reader.push(before_cursor(request.prompt, tokenizer.special_tokens))
+            before += reader.push_bytes(request.missing)
         self._stops = TextEnd(request.settings.stop, stop_at, before)
-        self._random = np.random.default_rng(seed) if request.settings.temperature > 0 else None
+        self._random: np.random.Generator | None = None
+        if request.settings.temperature > 0:
+            children = (index,) if index else ()
+            self._random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=children))
         self._drawn: list[float] = []
-        self._text_bytes = 0
         self._num_steps = 0
         self._num_drafted = 0
         self._num_accepted = 0
@@ -61,8 +80,8 @@ class Sequence:
 
     @property
     def num_completed(self) -> int:
-        """Tokens generated so far."""
-        return len(self.tokens) - len(self.request.prompt)
+        """Tokens generated so far, but for those that only wrote what was missing."""
+        return len(self.tokens) - self.num_prompt
 
     @property
     def num_left(self) -> int:
@@ -83,44 +102,65 @@ class Sequence:
         self._drawn += [float(self._random.random()) for _ in range(missing)]
         return self._drawn[:count]
 
+    @property
+    def work(self) -> Work:
+        """What it took so far."""
+        return Work(self._num_steps, self.num_reused, self._num_drafted, self._num_accepted)
+
     def accept(
         self,
-        tokens: Iterable[int],
+        tokens: Tokens[int],
         logprobs: Iterable[TokenLogprob] = (),
-        draft: Iterable[int] = (),
+        draft: Tokens[int] = (),
     ) -> TokenEvent:
-        """Append picked tokens, up to the last one, which sets `finish_reason`."""
+        """Append picked tokens, up to the last one, which sets `finish_reason`.
+
+        While bytes are missing it is one token at a time: a part of them, or all and more.
+        """
+        self._num_steps += 1
+        self._num_drafted += len(draft)
+        self._num_accepted += sum(map(operator.eq, draft, tokens))
+        if not self.missing:
+            return self._take(tokens, logprobs)
+        (token,) = tokens
+        num_healed = min(len(self._table[token]), len(self.missing))
+        self.missing = self.missing[num_healed:]
+        if num_healed < len(self._table[token]):
+            return replace(self._take(tokens, logprobs, num_healed), num_healed=num_healed)
+        self.tokens.append(token)
+        self.num_prompt += 1
+        del self._drawn[:1]
+        if self.num_left <= 0:
+            return self._finish((), "", "length")
+        return TokenEvent(self.request.key, (), "", index=self.index)
+
+    def _take(
+        self, tokens: Tokens[int], logprobs: Iterable[TokenLogprob], num_healed: int = 0
+    ) -> TokenEvent:
         taken: list[int] = []
         text = ""
         for token in tokens:
             taken.append(token)
-            text += self._append(token)
+            text += self._append(token, self._table[token][num_healed:])
             if self.finish_reason is not None:
                 break
         del self._drawn[: len(taken)]
-        self._note_work(taken, tuple(draft))
         likely = tuple(logprobs)[: len(taken)]
         if self.finish_reason is not None:
             return self._finish(tuple(taken), text, self.finish_reason, likely)
-        self._text_bytes += len(text.encode())
-        return TokenEvent(self.request.key, tuple(taken), text, logprobs=likely)
+        return TokenEvent(self.request.key, tuple(taken), text, logprobs=likely, index=self.index)
 
     def end(self, reason: str) -> TokenEvent:
         """End the sequence where it stands."""
         return self._finish((), "", reason)
 
-    def _note_work(self, taken: list[int], draft: tuple[int, ...]) -> None:
-        self._num_steps += 1
-        self._num_drafted += len(draft)
-        self._num_accepted += sum(map(operator.eq, draft, taken))
-
-    def _append(self, token: int) -> str:
-        """Take one token; the text that may be shown with it."""
+    def _append(self, token: int, raw: bytes) -> str:
+        """Take one token, which brings the bytes `raw`; the text that may be shown with it."""
         self.tokens.append(token)
         if token in self._ends:
             self.finish_reason = "stop"
             return ""
-        text = self._stops.push(self._decoder.push((token,)))
+        text = self._stops.push(self._decoder.push_bytes(raw))
         if self._stops.stopped:
             self.finish_reason = "stop"
         elif self.num_left == 0:
@@ -136,7 +176,6 @@ class Sequence:
     ) -> TokenEvent:
         self.finish_reason = reason
         text += self._stops.flush()
-        self._text_bytes += len(text.encode())
-        usage = Usage(len(self.request.prompt), self.num_completed, self._text_bytes)
-        work = Work(self._num_steps, self.num_reused, self._num_drafted, self._num_accepted)
-        return TokenEvent(self.request.key, tokens, text, reason, usage, logprobs, work)
+        return TokenEvent(
+            self.request.key, tokens, text, reason, logprobs=logprobs, index=self.index
+        )

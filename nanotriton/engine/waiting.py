@@ -19,7 +19,10 @@ def urgency(sequence: Sequence, now_s: float) -> tuple[int, float, float]:
 
 
 class WaitingLine:
-    """Sequences without a slot."""
+    """Sequences without a slot.
+
+    A request waits as long as its first sequence does; the others only wait for more slots.
+    """
 
     def __init__(self) -> None:
         self._sequences: list[Sequence] = []  # in the order they came
@@ -30,13 +33,18 @@ class WaitingLine:
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self._sequences)
 
+    @property
+    def num_requests(self) -> int:
+        """Requests that wait."""
+        return sum(one.index == 0 for one in self._sequences)
+
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait."""
         self._sequences.append(sequence)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out of the line."""
-        self._sequences.remove(sequence)
+    def discard(self, sequence: Sequence) -> None:
+        """Take a sequence out of the line, if it stands there."""
+        self._sequences = [one for one in self._sequences if one is not sequence]
 
     def pop(self, now_s: float) -> Sequence:
         """Take the most urgent one out."""

@@ -27,16 +27,19 @@ FORMATS = {"INT32": "<i", "INT64": "<q", "FP32": "<f", "BOOL": "<?"}
 
 @dataclass(frozen=True)
 class Text:
-    """A chunk, or a part of the unary text."""
+    """A chunk, or a part of the unary text; `index` is the text's number."""
 
     text: str
+    index: int = 0
 
 
 @dataclass(frozen=True)
 class End:
-    """The last chunk."""
+    """The last chunk of a text; of the answer too, unless more follow."""
 
     finish_reason: str = "stop"
+    index: int = 0
+    is_last: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Break:
 
 
 Reply = list[Any]
+# Two texts whose pieces are mixed; the first one ends last.
+SEVERAL: Reply = [Text("a"), Text("b", 1), End("length", 1, is_last=False), Text("c"), End()]
 
 
 @dataclass
@@ -150,7 +155,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
                     playback.wait(seconds, lambda: not context.is_active())
                 case Garbage():
                     return service_pb2.ModelInferResponse(model_name="completion")
-        return _response(*_joined(reply), rows=1)
+        return _response(_joined(reply), rows=1)
 
     def ModelStreamInfer(self, requests: Any, context: Any) -> Iterator[Any]:
         wrap = service_pb2.ModelStreamInferResponse
@@ -158,17 +163,15 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         context.add_callback(playback.is_left.set)  # a stream that ended sets it too
         for step in playback.next_reply(_read_inputs(next(requests))):
             match step:
-                case Text(text):
-                    yield wrap(infer_response=_response(text, ""))
-                case End(reason):
-                    yield wrap(infer_response=_response("", reason))
+                case Text() | End():
+                    yield wrap(infer_response=_response(_piece(step)))
                 case Fail(_, message):
                     yield wrap(error_message=message)
                     return
                 case Break():
                     context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
                 case Garbage():
-                    response = _response("x", "stop")
+                    response = _response(_piece(End()))
                     response.raw_output_contents[0] = b"\x09\x00\x00\x00x"
                     yield wrap(infer_response=response)
                 case Wait(seconds):
@@ -227,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
                 case Garbage():
                     self._answer(200, b"<html>")
                     return
-        outputs = [{"name": n, "data": [v]} for n, v in _outputs(*_joined(reply)).items()]
+        outputs = [{"name": name, "data": values} for name, values in _joined(reply).items()]
         self._answer(200, json.dumps({"outputs": outputs}).encode())
 
     def _generate_stream(self, body: Any) -> None:
@@ -257,10 +260,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _event(self, step: Any) -> None:
         match step:
-            case Text(text):
-                event = json.dumps(_outputs(text, ""), ensure_ascii=False)
-            case End(reason):
-                event = json.dumps(_outputs("", reason))
+            case Text() | End():
+                outputs = {name: value for name, (value,) in _piece(step).items()}
+                event = json.dumps(outputs, ensure_ascii=False)
             case Fail(_, message):
                 event = json.dumps({"error": message})
             case _:
@@ -282,34 +284,46 @@ class _Handler(BaseHTTPRequestHandler):
 _MODELS = ("completion", "completion_stream")
 
 
-def _outputs(text: str, reason: str) -> dict[str, Any]:
-    counts = (3, 2) if reason else (0, 0)
+def _piece(step: Text | End) -> dict[str, list[Any]]:
+    """The outputs of one streamed response."""
+    is_end = isinstance(step, End)
     return {
-        "text_output": text,
-        "finish_reason": reason,
-        "prompt_tokens": counts[0],
-        "completion_tokens": counts[1],
+        "text_output": ["" if isinstance(step, End) else step.text],
+        "finish_reason": [step.finish_reason if isinstance(step, End) else ""],
+        "prompt_tokens": [3 if is_end and step.is_last else 0],
+        "completion_tokens": [2 if is_end and step.is_last else 0],
+        "index": [step.index],
     }
 
 
-def _joined(reply: Reply) -> tuple[str, str]:
-    text = "".join(step.text for step in reply if isinstance(step, Text))
-    reasons = [step.finish_reason for step in reply if isinstance(step, End)]
-    return text, "".join(reasons)
+def _joined(reply: Reply) -> dict[str, list[Any]]:
+    """The outputs of the unary response."""
+    texts = [step for step in reply if isinstance(step, Text)]
+    ends = sorted((step for step in reply if isinstance(step, End)), key=lambda one: one.index)
+    return {
+        "text_output": [
+            "".join(one.text for one in texts if one.index == end.index) for end in ends
+        ],
+        "finish_reason": [end.finish_reason for end in ends],
+        "prompt_tokens": [3],
+        "completion_tokens": [2],
+    }
 
 
-def _response(text: str, reason: str, rows: int | None = None) -> Any:
-    shape = [1] if rows is None else [rows, 1]
+def _response(outputs: dict[str, list[Any]], rows: int | None = None) -> Any:
     response = service_pb2.ModelInferResponse(model_name="completion")
-    for name, value in _outputs(text, reason).items():
-        if isinstance(value, str):
-            response.outputs.add(name=name, datatype="BYTES", shape=shape)
-            data = value.encode()
-            response.raw_output_contents.append(struct.pack("<I", len(data)) + data)
-        else:
-            response.outputs.add(name=name, datatype="INT32", shape=shape)
-            response.raw_output_contents.append(struct.pack("<i", value))
+    for name, values in outputs.items():
+        shape = [len(values)] if rows is None else [rows, len(values)]
+        datatype = "BYTES" if isinstance(values[0], str) else "INT32"
+        response.outputs.add(name=name, datatype=datatype, shape=shape)
+        response.raw_output_contents.append(b"".join(map(_pack, values)))
     return response
+
+
+def _pack(value: str | int) -> bytes:
+    if isinstance(value, str):
+        return struct.pack("<I", len(value.encode())) + value.encode()
+    return struct.pack("<i", value)
 
 
 def _read_inputs(request: Any) -> dict[str, Any]:

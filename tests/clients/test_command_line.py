@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from clients.__main__ import build_parser, main
-from tests.clients.playback import End, Fail, Playback, Text, Wait
+from tests.clients.playback import SEVERAL, End, Fail, Playback, Text, Wait
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "clients", "complete")
@@ -57,13 +57,35 @@ def test_json_of_a_stream_is_a_line_per_chunk(
     assert [chunk["finish_reason"] for chunk in chunks] == [None, "length"]
 
 
+def test_several_texts_stand_under_their_numbers(
+    playback: Playback, protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    playback.replies = [SEVERAL]
+    assert main(["complete", *arguments(playback, protocol, "--n", "2")]) == 0
+    assert capsys.readouterr().out == "--- text 1\nac\n--- text 2\nb"
+
+
+def test_stream_of_several_texts_needs_json(
+    playback: Playback, protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    playback.replies = [SEVERAL]
+    words = arguments(playback, protocol, "--n", "2", "--stream")
+    assert main(["complete", *words]) == 1
+    assert "n is 2: --stream shows one text, add --json for more" in capsys.readouterr().err
+    assert main(["complete", *words, "--json"]) == 0
+    pieces = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["index"], one["text"]) for one in pieces if one["text"]] == [
+        *((0, "a"), (1, "b"), (0, "c"))
+    ]
+
+
 def test_every_option_reaches_the_server(playback: Playback) -> None:
     sampling = "--max-tokens 5 --temperature 0 --top-k 3 --top-p 0.5 --min-p 0.25 --seed -7"
+    sampling += " --n 1 --best-of 3"
     penalties = "--repetition-penalty 1.5 --frequency-penalty 1 --presence-penalty -1"
     sampling += f' {penalties} --logit-bias {{"5":-1}}'
-    others = (
-        "--stop a --stop b --stop-at block --truncate left --ignore-eos --logprobs 2 --suffix z"
-    )
+    others = "--stop a --stop b --stop-at block --truncate left --no-token-healing"
+    others += " --ignore-eos --logprobs 2 --suffix z"
     others += " --timeout-s 9 --retries 0"
     queue = "--priority -2 --timeout-ms 70 --user me"
     words = f"{sampling} {others} {queue}".split()
@@ -81,9 +103,12 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
             "presence_penalty": -1.0,
             "logit_bias": '{"5":-1}',
             "seed": -7,
+            "n": 1,
+            "best_of": 3,
             "stop": ["a", "b"],
             "stop_at": "block",
             "truncate": "left",
+            "token_healing": False,
             "ignore_eos": True,
             "logprobs": 2,
             "suffix": "z",
@@ -95,9 +120,9 @@ def test_every_option_reaches_the_server(playback: Playback) -> None:
     ]
 
 
-def test_options_left_out_are_not_sent(playback: Playback) -> None:
+def test_options_left_out_are_not_sent_but_for_healing(playback: Playback) -> None:
     main(["complete", *arguments(playback, "http", "--stream")])
-    assert playback.requests == [{"text_input": "hi", "stream": True}]
+    assert playback.requests == [{"text_input": "hi", "token_healing": True, "stream": True}]
 
 
 @pytest.mark.parametrize(

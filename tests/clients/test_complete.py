@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from clients import (
+    Choice,
     ClientError,
     Completion,
     CompletionClient,
@@ -16,13 +17,20 @@ from clients import (
     Unavailable,
 )
 from tests.clients.drivers import Driver
-from tests.clients.playback import Break, End, Fail, Garbage, Playback, Text, Wait, serve
+from tests.clients.playback import SEVERAL, Break, End, Fail, Garbage, Playback, Text, Wait, serve
 
 FULL = Fail("UNAVAILABLE", "in ensemble 'completion', the engine is full")
 
 
 def test_completion_has_text_reason_and_counts(driver: Driver) -> None:
     assert driver.complete() == Completion("one two", "stop", 3, 2)
+
+
+def test_completion_has_all_texts_in_order(driver: Driver) -> None:
+    driver.playback.replies = [SEVERAL]
+    answer = driver.complete(n=2)
+    assert answer == Completion("ac", "stop", 3, 2, others=(Choice("b", "length"),))
+    assert answer.texts == ("ac", "b")
 
 
 @pytest.mark.parametrize(

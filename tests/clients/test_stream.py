@@ -17,7 +17,7 @@ from clients import (
     Unavailable,
 )
 from tests.clients.drivers import Driver
-from tests.clients.playback import Break, End, Fail, Garbage, Playback, Text, Wait
+from tests.clients.playback import SEVERAL, Break, End, Fail, Garbage, Playback, Text, Wait
 
 SLOW = [Text("one "), Wait(5), Text("two"), End()]
 FULL = Fail("UNAVAILABLE", "[UNAVAILABLE] the engine is full")
@@ -26,6 +26,16 @@ FULL = Fail("UNAVAILABLE", "[UNAVAILABLE] the engine is full")
 def test_chunks_come_in_order_and_the_last_one_has_the_counts(driver: Driver) -> None:
     assert driver.stream() == [Chunk("one "), Chunk("two"), Chunk("", "stop", 3, 2)]
     assert [chunk.is_last for chunk in driver.seen] == [False, False, True]
+
+
+def test_pieces_of_several_texts_come_with_their_number_until_all_have_ended(
+    driver: Driver,
+) -> None:
+    driver.playback.replies = [SEVERAL]
+    assert driver.stream(n=2) == [
+        *(Chunk("a"), Chunk("b", index=1), Chunk("", "length", index=1), Chunk("c")),
+        Chunk("", "stop", 3, 2),
+    ]
 
 
 def test_chunks_come_as_they_are_made(driver: Driver) -> None:

@@ -52,7 +52,6 @@ def test_completion_arrives_with_its_text_and_usage(service, engine_folder):
     assert found.reason == "length"
     assert found.text == load_tokenizer(engine_folder).decode(found.tokens)
     assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (3, 8)
-    assert found.usage.text_bytes == len(found.text.encode())
 
 
 def test_refusal_arrives_with_its_kind_and_words(service):

@@ -91,11 +91,10 @@ def test_text_that_only_began_a_stop_string_is_shown_at_the_end():
     assert complete_alone(PROMPT, max_tokens=8, stop=(free.text[-2:] + "never",)) == free
 
 
-def test_usage_counts_tokens_and_bytes_of_the_text():
+def test_usage_counts_the_tokens():
     found = complete_alone(PROMPT, max_tokens=40, temperature=3.0, seed=5)
     assert found.usage.prompt_tokens == len(PROMPT)
     assert found.usage.completion_tokens == len(found.tokens) == 40
-    assert found.usage.text_bytes == len(found.text.encode()) > len(found.text)
 
 
 def test_same_seed_gives_the_same_text():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanotriton.engine.events import Failure, Key, Times, TokenEvent
+from nanotriton.engine.events import Failure, Key, Times, TokenEvent, Usage
 from nanotriton.engine.exposition import Exposition
 from nanotriton.engine.meter import Histogram, Meter
 from nanotriton.errors import RunnerError
@@ -13,8 +13,10 @@ A: Key = (b"peer", 1)
 B: Key = (b"peer", 2)
 
 
-def token(key: Key, reason: str | None = None) -> TokenEvent:
-    return TokenEvent(key, (7,), "x", reason)
+def token(key: Key, reason: str | None = None, num_tokens: int = 1) -> TokenEvent:
+    """A token; the last one of a request that had so many when a reason is given."""
+    usage = Usage(5, num_tokens) if reason else None
+    return TokenEvent(key, (7,), "x", reason, usage)
 
 
 def value(meter: Meter, name: str, **labels: str) -> float:
@@ -28,7 +30,7 @@ def test_times_of_a_request_are_told_apart() -> None:
     meter = Meter()
     meter.submitted(A, 5, now_s=10.0)
     meter.stepped("prefill", 0.5, [A], [token(A)], now_s=12.0)
-    meter.stepped("decode", 0.25, [A], [token(A, "length")], now_s=12.25)
+    meter.stepped("decode", 0.25, [A], [token(A, "length", 2)], now_s=12.25)
     meter.answered("model.onnx")
     meter.answered("")  # a step that failed
 
@@ -50,7 +52,8 @@ def test_tokens_that_nobody_got_are_wasted() -> None:
     for key in (A, B, (b"gone", 1)):
         meter.submitted(key, 1, now_s=0.0)
         meter.stepped("decode", 0.1, [key], [token(key)], now_s=0.1)
-    meter.happened([TokenEvent(A, (), "", "cancelled"), Failure(B, RunnerError("no"))], now_s=0.2)
+    cancelled = TokenEvent(A, (), "", "cancelled", Usage(1, 1))
+    meter.happened([cancelled, Failure(B, RunnerError("no"))], now_s=0.2)
     meter.dropped(b"gone", "cancelled")
 
     assert value(meter, "tokens_total", kind="wasted") == 3

@@ -20,7 +20,7 @@ from nanotriton.engine.protocol import (
 from nanotriton.errors import InvalidRequest, RunnerError, ServerError, Unavailable
 
 NUMBER = st.integers(0, 2**31)
-USAGE = st.builds(Usage, NUMBER, NUMBER, NUMBER)
+USAGE = st.builds(Usage, NUMBER, NUMBER)
 TIMES = st.builds(Times, NUMBER, st.none() | NUMBER, st.none() | NUMBER, NUMBER)
 TOKEN_EVENTS = st.builds(
     TokenEvent,
@@ -31,6 +31,8 @@ TOKEN_EVENTS = st.builds(
     usage=st.none() | USAGE,
     work=st.none() | st.builds(Work, NUMBER, NUMBER, NUMBER, NUMBER),
     times=st.none() | TIMES,
+    index=st.integers(0, 15),
+    num_healed=st.integers(0, 9),
 )
 
 

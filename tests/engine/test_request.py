@@ -38,6 +38,9 @@ REFUSED = [
     ("logprobs", -1, "logprobs is -1, allowed is 0 to 20: how many of the likeliest tokens"),
     ("logprobs", 21, "logprobs is 21, allowed is 0 to 20"),
     ("seed", -1, "seed is -1, allowed is at least 0: leave it out for a random one"),
+    ("n", 0, "n is 0, allowed is 1 to 16: how many texts to return"),
+    ("n", 17, "n is 17, allowed is 1 to 16"),
+    ("best_of", 17, "best_of is 17, allowed is 1 to 16: how many texts to choose the best n from"),
     ("truncate", "right", "truncate is 'right', allowed are 'none' and 'left'"),
     ("stop_at", "para", "stop_at is 'para', allowed are 'none', 'line', 'block' and 'function'"),
     ("stop_at", "", "stop_at is '', allowed are 'none', "),
@@ -68,6 +71,8 @@ ALLOWED = [
     ("logprobs", 20),
     ("seed", 0),
     ("seed", 2**63 - 1),
+    ("n", 16),
+    ("best_of", 16),
     ("stop", ("x" * 256,) * 16),
     ("stop_at", "none"),
     ("stop_at", "function"),
@@ -94,9 +99,12 @@ ANY_SETTINGS = st.builds(
         lambda biases: tuple(biases.items())
     ),
     seed=st.none() | st.integers(0, 2**63 - 1),
+    n=st.integers(1, 8),
+    best_of=st.none() | st.integers(8, 16),
     stop=st.lists(st.text(min_size=1, max_size=64), max_size=16).map(tuple),
     stop_at=st.sampled_from(["none", "line", "block", "function"]),
     truncate=st.sampled_from(["none", "left"]),
+    token_healing=st.booleans(),
     ignore_eos=st.booleans(),
     priority=st.integers(-8, 8),
     timeout_ms=st.none() | st.integers(1, 2**31 - 1),
@@ -119,6 +127,14 @@ def test_value_outside_its_range_is_refused_by_name(name, value, words):
     with pytest.raises(InvalidRequest) as refusal:
         Settings(**{name: value})
     assert str(refusal.value).startswith(words)
+
+
+def test_fewer_texts_than_are_returned_are_refused():
+    with pytest.raises(InvalidRequest) as refusal:
+        Settings(n=3, best_of=2)
+    assert str(refusal.value) == (
+        "best_of is 2, n is 3: write at least as many texts as are returned"
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), ALLOWED, ids=brief)
@@ -192,7 +208,7 @@ def test_text_arrives_as_bytes_or_as_text(raw):
 
 
 @pytest.mark.parametrize(
-    "name", ["max_token", "Temperature", "prompt", "n", "priority_level", "xtimeout", "timeouts"]
+    "name", ["max_token", "Temperature", "prompt", "num", "priority_level", "xtimeout", "timeouts"]
 )
 def test_unknown_parameter_is_refused_by_name(name):
     with pytest.raises(InvalidRequest, match=f"there is no setting '{name}'.* allowed are max_tok"):

@@ -2,20 +2,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from driving import Drive, complete_alone
+from driving import Drive, complete_alone, vocabulary
 from fitting import ODDS, chance_of_a_worse_fit
 
 from nanotriton.engine.picking import Picked, Sampled, pick_tokens
 from nanotriton.engine.request import Settings
+from nanotriton.healing import Healer
 from nanotriton.runners.base import Candidates
 
 PROMPT = [3, 1, 4, 1, 5, 9, 3, 1, 4]
 ECHO = 30.0  # a model that always repeats what came before
 NUM_DRAWS = 6_000
+HEALER = Healer(vocabulary())
 
 
 class Asking:
     """What `pick_tokens` reads of a sequence: settings and numbers."""
+
+    missing = b""
 
     def __init__(self, uniforms=(0.5,) * 9, **settings):
         self.request = SimpleNamespace(settings=Settings(**settings))
@@ -62,7 +66,7 @@ def test_draft_counts_as_far_as_it_is_what_would_have_been_picked(
     draft, rows, expected, temperature
 ):
     sampled = [Sampled(Asking(temperature=temperature, top_k=6), draft)]
-    assert pick_tokens(sampled, candidates_of(likely(*rows))) == [Picked(expected, False)]
+    assert pick_tokens(sampled, candidates_of(likely(*rows)), HEALER) == [Picked(expected, False)]
 
 
 @pytest.mark.parametrize(
@@ -71,12 +75,12 @@ def test_draft_counts_as_far_as_it_is_what_would_have_been_picked(
 )
 def test_nan_counts_only_where_the_draft_leads_to_it(broken_row, expected):
     candidates = candidates_of(likely(1, 4, 3), is_nan={broken_row})
-    assert pick_tokens([Sampled(Asking(), (1, 2))], candidates) == [expected]
+    assert pick_tokens([Sampled(Asking(), (1, 2))], candidates, HEALER) == [expected]
 
 
 def test_each_sequence_reads_its_own_rows():
     sampled = [Sampled(Asking()), Sampled(Asking(), (1, 2)), Sampled(Asking())]
-    found = pick_tokens(sampled, candidates_of(likely(5, 1, 2, 3, 4)))
+    found = pick_tokens(sampled, candidates_of(likely(5, 1, 2, 3, 4)), HEALER)
     assert [one.tokens for one in found] == [[5], [1, 2, 3], [4]]
 
 
@@ -89,7 +93,7 @@ def test_verified_tokens_have_the_distribution_of_sampled_ones(full):
     settings = {"temperature": 1.0, "top_k": 0 if full else 6}
     uniforms = np.random.default_rng(5).random((NUM_DRAWS, 2)).tolist()
     sampled = [Sampled(Asking(pair, **settings), draft) for pair in uniforms]
-    found = pick_tokens(sampled, candidates_of(np.tile(logits, (NUM_DRAWS, 1)), full=full))
+    found = pick_tokens(sampled, candidates_of(np.tile(logits, (NUM_DRAWS, 1)), full=full), HEALER)
     firsts = np.bincount([one.tokens[0] for one in found], minlength=6)
     seconds = np.bincount([one.tokens[1] for one in found if len(one.tokens) == 2], minlength=6)
     assert chance_of_a_worse_fit(firsts, probabilities[0] * NUM_DRAWS) > ODDS

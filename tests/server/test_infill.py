@@ -159,5 +159,6 @@ def test_command_line_fills_in(infill_server: RunningServer) -> None:
         [*command, *flags], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
     )
 
+    asked = {"suffix": SUFFIX, "stop_at": "line", "token_healing": True}
     with infill_server.client() as client:
-        assert done.stdout == client.complete(PREFIX, suffix=SUFFIX, stop_at="line").text
+        assert done.stdout == client.complete(PREFIX, **asked).text

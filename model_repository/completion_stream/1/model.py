@@ -6,7 +6,7 @@ the same server started, so streams and unary completions share one batch.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nanotriton.cancellation import CancellationWatch
 from nanotriton.contract import (
     COMPLETION_TOKENS,
     FINISH_REASON,
+    INDEX,
     LOGPROBS,
     PROMPT_TOKENS,
     STREAM,
@@ -28,10 +29,10 @@ from nanotriton.contract import (
     newest_version,
 )
 from nanotriton.engine.client import EngineClient
-from nanotriton.engine.events import Event, Failure, TokenEvent, is_final
-from nanotriton.engine.logprobs import TokenLogprob, to_json
+from nanotriton.engine.events import Event, Failure
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings, refuse_unknown, utf8
+from nanotriton.engine.texts import Texts
 from nanotriton.errors import InvalidRequest, NanotritonError
 from nanotriton.infill import Markers
 from nanotriton.prompt import encode_prompt
@@ -94,18 +95,26 @@ class TritonPythonModel:
         )
         wants_pieces = tensors.get(STREAM)
         in_pieces = wants_pieces is None or bool(wants_pieces[0])
+        if in_pieces and settings.num_texts > settings.n:
+            raise InvalidRequest(
+                f"best_of is {settings.num_texts}, n is {settings.n}: a stream can't choose before "
+                "all is written, leave best_of out, set stream=false or ask the model completion"
+            )
         trace = (request.trace().get_context() or "") if self._spans else ""
         on_end = partial(self._spans.add, trace) if self._spans and trace else None
         stream = Stream(
-            *(sender, self._client, self._watch, self._tokenizer.table),
+            *(sender, self._client, self._watch, self._tokenizer.table, settings),
             in_pieces=in_pieces,
             on_end=on_end,
         )
-        stream.start(prompt, settings)
+        stream.start(prompt)
 
 
 class Stream:
-    """One request under way: turns the engine's events into responses."""
+    """One request under way: turns the engine's events into responses.
+
+    Piece by piece, or one response with all its texts at their end.
+    """
 
     def __init__(
         self,
@@ -113,6 +122,7 @@ class Stream:
         client: EngineClient,
         watch: CancellationWatch,
         table: tuple[bytes, ...],
+        settings: Settings,
         *,
         in_pieces: bool,
         on_end: Callable[[Event], None] | None,
@@ -121,17 +131,17 @@ class Stream:
         self._client = client
         self._watch = watch
         self._table = table
+        self._settings = settings
         self._in_pieces = in_pieces
         self._on_end = on_end
+        self._texts = Texts(settings)
         self._request_id: int | None = None
         self._is_cancelled = False
-        self._text = ""
-        self._logprobs: list[TokenLogprob] = []
 
-    def start(self, prompt: list[int], settings: Settings) -> None:
+    def start(self, prompt: list[int]) -> None:
         """Submit the request and watch whether its client stays."""
         self._watch.add(id(self), self._sender.is_cancelled, self._cancel)
-        self._request_id = self._client.submit(prompt, settings, self._on_event)
+        self._request_id = self._client.submit(prompt, self._settings, self._on_event)
         if self._is_cancelled:  # before it was submitted
             self._cancel()
 
@@ -141,33 +151,36 @@ class Stream:
             self._client.cancel(self._request_id)
 
     def _on_event(self, event: Event) -> None:
-        """Send what an event brought, if it brought text or is the last."""
-        if is_final(event):
+        self._texts.add(event)
+        if self._texts.is_whole:
             self._watch.remove(id(self))  # before the final response, see CancellationWatch
             if self._on_end:
                 self._on_end(event)
         if isinstance(event, Failure):
             send_error(self._sender, event.error)
-            return
-        self._text += event.text
-        self._logprobs += event.logprobs
-        if is_final(event) or (self._in_pieces and self._text):
-            self._send(event)
+        elif not self._in_pieces:
+            if self._texts.is_whole:
+                self._send(range(self._settings.n))
+        elif event.finish_reason or self._texts.texts[event.index].text:
+            self._send([event.index])
 
-    def _send(self, event: TokenEvent) -> None:
-        usage = event.usage
+    def _send(self, indices: Sequence[int]) -> None:
+        """Send what came of some texts since the last response that held them."""
+        texts = [self._texts.take(index) for index in indices]
+        usage = self._texts.usage
         outputs = {
-            TEXT_OUTPUT: np.array([self._text.encode()], np.object_),
-            FINISH_REASON: np.array([event.finish_reason or ""], np.object_),
+            TEXT_OUTPUT: np.array([one.text.encode() for one in texts], np.object_),
+            FINISH_REASON: np.array([one.finish_reason for one in texts], np.object_),
             PROMPT_TOKENS: np.array([usage.prompt_tokens if usage else 0], np.int32),
             COMPLETION_TOKENS: np.array([usage.completion_tokens if usage else 0], np.int32),
+            INDEX: np.array(indices, np.int32),
         }
-        if self._logprobs:
-            outputs[LOGPROBS] = np.array([to_json(self._logprobs, self._table)], np.object_)
-        self._text, self._logprobs = "", []
+        if self._settings.logprobs is not None:
+            likely = [one.logprobs_json(self._table) for one in texts]
+            outputs[LOGPROBS] = np.array(likely, np.object_)
         response = pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in outputs.items()])
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-        self._sender.send(response, flags=final if is_final(event) else 0)
+        self._sender.send(response, flags=final if self._texts.is_whole else 0)
 
 
 def send_error(sender: Any, error: NanotritonError) -> None:

@@ -8,31 +8,35 @@ Triton made.
 import json
 import os
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
 
 from nanotriton.cancellation import CancellationWatch
 from nanotriton.contract import (
     COMPLETION_TOKENS,
     FINISH_REASON,
+    HEALED_BYTES,
     INPUT_IDS,
     INPUT_LENGTHS,
     LOGPROBS,
     OUTPUT_IDS,
     PROMPT_TOKENS,
     TEXT_BYTES,
+    TEXT_TOKENS,
 )
 from nanotriton.engine.client import EngineClient
-from nanotriton.engine.events import Event, Failure, Usage, is_final
+from nanotriton.engine.events import Event
 from nanotriton.engine.exposition import Exposition
-from nanotriton.engine.logprobs import TokenLogprob, to_json
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings
 from nanotriton.engine.supervisor import EngineSupervisor
+from nanotriton.engine.texts import Texts
 from nanotriton.errors import InvalidRequest, NanotritonError
 from nanotriton.tokenizer import load_tokenizer
 from nanotriton.tracing import ENDPOINT, RequestSpans
@@ -117,10 +121,7 @@ class Answer:
         self._client = client
         self._watch = watch
         self._table = table
-        self._tokens: list[list[int]] = []
-        self._logprobs: list[list[TokenLogprob]] = []
-        self._wants_logprobs: list[bool] = []
-        self._ends: list[Event | None] = []
+        self._rows: list[Texts] = []
         self._row_ids: list[int] = []
         self._is_cancelled = False
 
@@ -131,10 +132,7 @@ class Answer:
         except NanotritonError as error:
             self._send(error=error)
             return
-        self._tokens = [[] for _ in rows]
-        self._logprobs = [[] for _ in rows]
-        self._wants_logprobs = [settings.logprobs is not None for _, settings in rows]
-        self._ends = [None for _ in rows]
+        self._rows = [Texts(settings) for _, settings in rows]
         self._watch.add(id(self), self._sender.is_cancelled, self._cancel)
         for row, (ids, settings) in enumerate(rows):
             on_event = partial(self._on_event, row)
@@ -160,18 +158,14 @@ class Answer:
         ]
 
     def _on_event(self, row: int, event: Event) -> None:
-        if not isinstance(event, Failure):
-            self._tokens[row] += event.tokens
-            self._logprobs[row] += event.logprobs
-        if is_final(event):
-            self._ends[row] = event
-            if self._spans:
-                self._spans.add(self._trace, event, row=row)
-            if isinstance(event, Failure):
-                self._cancel()
-            if all(self._ends):
-                self._watch.remove(id(self))
-                self._finish()
+        self._rows[row].add(event)
+        if self._spans and self._rows[row].is_whole:
+            self._spans.add(self._trace, event, row=row)
+        if self._rows[row].error:
+            self._cancel()
+        if all(one.is_whole for one in self._rows):
+            self._watch.remove(id(self))
+            self._finish()
 
     def _cancel(self) -> None:
         self._is_cancelled = True
@@ -179,35 +173,27 @@ class Answer:
             self._client.cancel(row_id)
 
     def _finish(self) -> None:
-        """Answer with every row's tokens, padded on the right, or with the first failure."""
-        usages: list[Usage] = []
-        reasons: list[str] = []
-        for end in self._ends:
-            if isinstance(end, Failure):
-                self._send(error=end.error)
-                return
-            assert end is not None
-            assert end.usage is not None
-            usages.append(end.usage)
-            reasons.append(end.finish_reason or "")
-        ids = np.zeros((len(usages), max(map(len, self._tokens))), np.int32)  # (B, T)
-        for padded, tokens in zip(ids, self._tokens, strict=True):
-            padded[: len(tokens)] = tokens
-        likely = [
-            to_json(one, self._table) if is_wanted else ""
-            for one, is_wanted in zip(self._logprobs, self._wants_logprobs, strict=True)
-        ]
-        column = partial(np.array, ndmin=2)
+        """Answer with every row's texts, or with the first failure."""
+        if failed := [row.error for row in self._rows if row.error]:
+            self._send(error=failed[0])
+            return
+        usages = [row.usage for row in self._rows if row.usage]
+        texts = [row.texts for row in self._rows]
+        ids = [[token for one in row for token in one.tokens] for row in texts]
+        counts = [[len(one.tokens) for one in row] for row in texts]
+        sizes = [[len(one.text.encode()) for one in row] for row in texts]
         self._send(
             tensors={
-                OUTPUT_IDS: ids,
-                FINISH_REASON: column(reasons, dtype=np.object_).T,
-                PROMPT_TOKENS: column([one.prompt_tokens for one in usages], dtype=np.int32).T,
-                COMPLETION_TOKENS: column(
-                    [one.completion_tokens for one in usages], dtype=np.int32
-                ).T,
-                TEXT_BYTES: column([one.text_bytes for one in usages], dtype=np.int32).T,
-                LOGPROBS: column(likely, dtype=np.object_).T,
+                OUTPUT_IDS: padded(ids, np.int32),
+                FINISH_REASON: padded([[one.finish_reason for one in row] for row in texts]),
+                PROMPT_TOKENS: np.array([[one.prompt_tokens] for one in usages], np.int32),
+                COMPLETION_TOKENS: np.array([[one.completion_tokens] for one in usages], np.int32),
+                TEXT_TOKENS: padded(counts, np.int32),
+                TEXT_BYTES: padded(sizes, np.int32),
+                HEALED_BYTES: padded([[one.num_healed for one in row] for row in texts], np.int32),
+                LOGPROBS: padded(
+                    [[one.logprobs_json(self._table) for one in row] for row in texts]
+                ),
             }
         )
 
@@ -222,6 +208,14 @@ class Answer:
             named = (tensors or {}).items()
             response = pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in named])
         self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def padded(rows: Sequence[Sequence[Any]], dtype: type[Any] = np.object_) -> NDArray[Any]:
+    """Rows as one tensor, filled up on the right with zeros or empty texts."""
+    filled = np.full((len(rows), max(map(len, rows))), "" if dtype is np.object_ else 0, dtype)
+    for values, row in zip(filled, rows, strict=True):
+        values[: len(row)] = row
+    return filled
 
 
 def engine_options(model_config: str) -> list[str]:

@@ -7,20 +7,22 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from nanotriton.contract import (
-    COMPLETION_TOKENS,
+    HEALED_BYTES,
     OUTPUT_IDS,
     TEXT_BYTES,
     TEXT_OUTPUT,
+    TEXT_TOKENS,
     newest_version,
 )
-from nanotriton.tokenizer import load_tokenizer
+from nanotriton.tokenizer import TextDecoder, load_tokenizer
 
 
 class TritonPythonModel:
-    """Decodes each row of output_ids, (B, T) INT32, up to its tokens and its bytes of text.
+    """Decodes each row of output_ids, (B, T) INT32: n texts, one after another.
 
-    The engine decides where a text ends (a stop string may end inside a token): `text_bytes` is
-    that decision, and this model only carries it out.
+    The engine decides where a text begins and ends (a healed prompt, or a stop string, may end
+    inside a token): `healed_bytes` and `text_bytes`, (B, n), are that decision, and this model only
+    carries it out.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -33,9 +35,9 @@ class TritonPythonModel:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
-        ids, counts, sizes = (
+        ids, *texts = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()
-            for name in (OUTPUT_IDS, COMPLETION_TOKENS, TEXT_BYTES)
+            for name in (OUTPUT_IDS, TEXT_TOKENS, HEALED_BYTES, TEXT_BYTES)
         )
         if ids.size and not 0 <= ids.min() <= ids.max() < self._tokenizer.num_tokens:
             return pb_utils.InferenceResponse(
@@ -45,9 +47,16 @@ class TritonPythonModel:
                     pb_utils.TritonError.INVALID_ARG,
                 )
             )
-        texts = [
-            self._tokenizer.decode(row[:count].tolist()).encode()[:size]
-            for row, (count,), (size,) in zip(ids, counts, sizes, strict=True)
-        ]
-        output = np.array(texts, np.object_).reshape(-1, 1)  # (B, 1)
+        output = np.array(
+            [self._decode(*row) for row in zip(ids, *texts, strict=True)], np.object_
+        )  # (B, n)
         return pb_utils.InferenceResponse([pb_utils.Tensor(TEXT_OUTPUT, output)])
+
+    def _decode(self, ids: Any, counts: Any, starts: Any, sizes: Any) -> list[bytes]:
+        """The n texts of a row."""
+        texts = []
+        table = self._tokenizer.table
+        for end, count, start, size in zip(np.cumsum(counts), counts, starts, sizes, strict=True):
+            raw = b"".join(table[token] for token in ids[end - count : end])
+            texts.append(TextDecoder(table).push_bytes(raw[start:]).encode()[:size])
+        return texts
