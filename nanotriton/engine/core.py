@@ -234,11 +234,16 @@ class Engine:
             del self._requests[siblings.request.key]
 
     def _fail_run(self, plan: Plan, error: RunnerError) -> list[Event]:
-        """Fail what a broken run touched, and trust no slot that it might have touched."""
+        """Fail what a broken run was for, and keep nothing for later that it might have touched.
+
+        Decode rows beside a chunk take their step again: the fault is the newcomer's, or it shows
+        once more.
+        """
         self._prefixes.clear()
         copied = {copy.target for copy in plan.batch.copies}
         copying = [one for one in self.scheduler.running if one.slot in copied]
-        keys = dict.fromkeys(one.request.key for one in (*plan.touched, *copying))
+        failed = [plan.chunked] if plan.chunked else plan.decoded
+        keys = dict.fromkeys(one.request.key for one in (*failed, *copying))
         return [self._fail(self._requests[key], error) for key in keys]
 
     def _fail(self, siblings: Siblings, error: RunnerError) -> Failure:
