@@ -65,7 +65,12 @@ def compare_versions(folders: Sequence[Path], num_threads: int) -> list[Pair]:
     return _pairs_of(first, second)
 
 
-def compare_mixed(folder: Path, num_threads: int) -> list[Pair]:
+def compare_mixed(
+    folder: Path,
+    num_threads: int,
+    chunks: Sequence[int] = CHUNKS,
+    rows_beside: Sequence[int] = ROWS_BESIDE,
+) -> list[Pair]:
     """A chunk and decode rows one after the other, and in one step."""
     runner = OrtRunner(folder, NUM_SLOTS, num_threads)
 
@@ -83,7 +88,7 @@ def compare_mixed(folder: Path, num_threads: int) -> list[Pair]:
             lambda: runner.run(together),
         )
 
-    return [pair(num_tokens, num_rows) for num_tokens in CHUNKS for num_rows in ROWS_BESIDE]
+    return [pair(num_tokens, num_rows) for num_tokens in chunks for num_rows in rows_beside]
 
 
 def measure(

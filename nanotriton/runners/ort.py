@@ -44,7 +44,7 @@ class OrtRunner:
                 manifest.context + 1,
                 manifest.head_dim,
             ),
-            np.float32,
+            manifest.kv_dtype,
         )  # (L, 2, S, H, M, D)
         self.cache_bytes = self._cache.nbytes
         self._bindings = Bindings(graphs, self._cache, manifest)
@@ -71,11 +71,9 @@ class OrtRunner:
 
 def slots_within(cache_bytes: int, manifest: Manifest) -> int:
     """KV slots that fit into so many bytes; raises RunnerError when not even one does."""
-    heads = manifest.num_layers * 2 * manifest.num_heads
-    slot_bytes = heads * (manifest.context + 1) * manifest.head_dim * np.dtype(np.float32).itemsize
-    if cache_bytes < slot_bytes:
+    if cache_bytes < manifest.slot_bytes:
         raise RunnerError(
-            f"kv_cache_bytes is {cache_bytes}, one KV slot of this model takes {slot_bytes}: "
-            "give it at least that much"
+            f"kv_cache_bytes is {cache_bytes}, one KV slot of this model takes "
+            f"{manifest.slot_bytes}: give it at least that much"
         )
-    return cache_bytes // slot_bytes
+    return cache_bytes // manifest.slot_bytes

@@ -12,6 +12,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from export.artifact import quantize_artifact, write_artifact
+from export.calibration import MIN_TOKENS, Calibration, default_text
 from export.checkpoint import Checkpoint, load_checkpoint
 from nanotriton.runners.ort import OrtRunner
 from training.gpt import GPT, GPTConfig
@@ -99,14 +100,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def artifact_of(
     checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
-    """The tiny checkpoint's artifact of a precision; read only."""
+    """The tiny checkpoint's artifact of a precision, or of one and an int8 cache: "fp32+kv8"."""
     folders: dict[str, Path] = {}
 
     def make(precision: str) -> Path:
         if precision not in folders:
             folder = tmp_path_factory.mktemp(precision)
             write_artifact(checkpoint, folder, "pytest")
-            if precision != "fp32":
+            linears, _, cache = precision.partition("+")
+            if cache:
+                calibration = Calibration(default_text(), MIN_TOKENS, print)
+                quantize_artifact(folder, linears, calibration, "int8")
+            elif precision != "fp32":
                 quantize_artifact(folder, precision)
             folders[precision] = folder
         return folders[precision]
