@@ -16,6 +16,7 @@ from export.calibration import Calibration, record_rows
 from export.checkpoint import Checkpoint
 from export.compensation import Compensation
 from export.graph import build_graph, num_candidates
+from export.kv_cache import packed_inputs, quantize_cache
 from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
 from export.rotated import rotate_model
@@ -25,6 +26,7 @@ from nanotriton.contract import (
     DECODE_GRAPH_FILE,
     DECODE_WEIGHTS_FILE,
     GRAPH_FILE,
+    ORT_KV_DTYPES,
     RANKS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -88,24 +90,36 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
 
 
 def quantize_artifact(
-    folder: Path, precision: str, calibration: Calibration | None = None, rounding: str = "gptq"
+    folder: Path,
+    precision: str,
+    calibration: Calibration | None = None,
+    rounding: str = "gptq",
+    kv: str = "float32",
 ) -> None:
     """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
 
-    4-bit weights are rounded to the nearest without `calibration`, else by `rounding`, "gptq" or
-    "awq"; 8-bit ones always are. Raises ArtifactError when it isn't float32, or the calibration's
-    text is too short.
+    Its KV cache becomes that of `kv`; int8 takes calibration, and also goes with precision fp32.
+    4-bit weights are rounded to the nearest without `calibration`, else by `rounding`, "gptq",
+    "awq" or "nearest"; 8-bit ones always are. Raises ArtifactError when it isn't float32, or the
+    calibration's text is missing or too short.
     """
-    assert precision in QUANTIZED, precision
+    assert precision in ("fp32", *QUANTIZED), precision
+    assert kv in ORT_KV_DTYPES, kv
     assert rounding in ROUNDINGS, rounding
+    rounding = _rounding(precision, calibration, rounding)
     manifest = Manifest.load(folder)
     if manifest.precision != "fp32":
         raise ArtifactError(
             f"{folder} holds a model of precision {manifest.precision}, only fp32 can be "
             "quantized: run `python -m export graph CHECKPOINT --out WORK` again"
         )
-    if precision == "int8":
-        calibration = None
+    if kv == "int8" and calibration is None:
+        raise ArtifactError(
+            "a KV cache of int8 has scales that come from calibration: leave --calibration-tokens "
+            "0 out, or take --kv float32"
+        )
+    if rounding in ("", "nearest") and kv == "float32":
+        calibration = None  # nobody would read it
     windows = calibration.windows(find_vocabulary(folder), manifest.context) if calibration else []
     decode_graph = None
     with (
@@ -114,43 +128,54 @@ def quantize_artifact(
     ):
         new = Path(temporary)
         # One turn for both graphs: they read and write the same keys and values.
-        rotated = rotate_model(read_model(folder))
-        refine, fitted = None, rotated
+        model = read_model(folder)
+        model = model if precision == "fp32" else rotate_model(model)
+        refine = rows = None
         if calibration:
-            rows = record_rows(rotated, four_bit_inputs(rotated), windows, Path(recorded))
-            if rounding == "awq":
-                fitted = scale_model(rotated, rows)
-            else:
-                refine = Compensation(rows, calibration.progress)
-        quantized = quantize_blocks(fitted, refine) if precision == "int4" else None
-        write_model(quantized or quantize_model(rotated), new)
+            wanted = four_bit_inputs(model) if rounding in ("gptq", "awq") else {}
+            wanted |= packed_inputs(model) if kv == "int8" else {}
+            rows = record_rows(model, wanted, windows, Path(recorded))
+            model = quantize_cache(model, rows) if kv == "int8" else model
+            refine = Compensation(rows, calibration.progress) if rounding == "gptq" else None
+        blocks = scale_model(model, rows) if rows and rounding == "awq" else model
+        main = blocks if precision == "int4" else model
+        write_model(_quantize_linears(main, precision, refine), new)
         if precision == "auto":
-            decode_graph = _write_decode_graph(fitted, new, refine)
+            decode_graph = _write_decode_graph(blocks, new, refine)
         for path in new.iterdir():
             path.replace(folder / path.name)
     dataclasses.replace(
         manifest,
         precision=precision,
+        kv_dtype=kv,
         files=_hash_files(folder),
         parity={},
         decode_graph=decode_graph,
         calibration_tokens=sum(map(len, windows)),
         calibration_sha256=calibration.sha256 if calibration else "",
-        rounding=_rounding(precision, calibration, rounding),
+        rounding=rounding,
     ).save(folder)
 
 
 def _rounding(precision: str, calibration: Calibration | None, rounding: str) -> str:
-    if precision == "int8":
+    """How 4-bit weights are rounded; "" where there are none."""
+    if precision not in ("int4", "auto"):
         return ""
     return rounding if calibration else "nearest"
 
 
-def _write_decode_graph(fitted: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
+def _quantize_linears(model: Model, precision: str, refine: Refine | None) -> Model:
+    """The graph of model.onnx."""
+    if precision == "fp32":
+        return model
+    return quantize_blocks(model, refine) if precision == "int4" else quantize_model(model)
+
+
+def _write_decode_graph(model: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
     """The 4-bit graph beside the 8-bit one in `folder`, whose embeddings it shares."""
     shared = read_model(folder).weights
     assert isinstance(shared, Weights)
-    write_model(quantize_blocks(fitted, refine), folder, DECODE_GRAPH_FILE, shared)
+    write_model(quantize_blocks(model, refine), folder, DECODE_GRAPH_FILE, shared)
     return DecodeGraph(DECODE_GRAPH_FILE, "int4", MAX_DECODE_ROWS)
 
 

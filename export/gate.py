@@ -46,12 +46,14 @@ class Gate:
         """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME.
 
         accepted_METRIC among them is the limit that a figure broke and was let through. Raises
-        ParityError also for the text that the 4-bit weights were calibrated on.
+        ParityError also for the text that the version was calibrated on.
         """
         manifest = Manifest.load(work)
         check_unseen(manifest, self.text)
         decode = manifest.decode_graph
         precision = manifest.precision if decode is None else "int8"
+        if precision == "fp32" and manifest.kv_dtype == "int8":
+            precision = "int8"  # rounded to 8 bits too, only elsewhere
         figures = self._measure_graph(checkpoint, work, GRAPH_FILE, precision)
         if manifest.calibration_sha256:
             figures["calibration_tokens"] = float(manifest.calibration_tokens)

@@ -10,6 +10,7 @@ from export.artifact import QUANTIZED, ROUNDINGS
 from export.calibration import DEFAULT_TOKENS
 from export.comparison import METRICS, TOLERANCES
 from export.registry import DEFAULT_STORE, FORM
+from nanotriton.contract import ORT_KV_DTYPES
 
 PRECISION_HELP = "".join(f"{name}: {what}; " for name, what in QUANTIZED.items())
 
@@ -90,7 +91,7 @@ def add_repository(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
-    """--precision, the first choice its default, and what 4-bit weights are rounded by."""
+    """--precision, the first choice its default, --kv, and what they are calibrated on."""
     parser.add_argument(
         "--precision",
         choices=choices,
@@ -98,11 +99,18 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
         help=f"{PRECISION_HELP}default: {choices[0]}",
     )
     parser.add_argument(
+        "--kv",
+        choices=ORT_KV_DTYPES,
+        default="float32",
+        help="keys and values in the cache; int8 takes a quarter of the memory (default: float32)",
+    )
+    parser.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="text like what the model will read, to round the 4-bit weights of int4 and auto by; "
-        "not the one of parity (default: Python sources that parity does not use)",
+        help="text like what the model will read, to round the 4-bit weights of int4 and auto by, "
+        "and to scale a cache of int8; not the one of parity (default: Python sources that parity "
+        "does not use)",
     )
     parser.add_argument(
         "--calibration-tokens",

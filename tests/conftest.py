@@ -13,6 +13,7 @@ from plans import write_plan_version
 from running import RunningServer, export_demo, start_server
 
 from export.artifact import QUANTIZED, quantize_artifact, write_artifact
+from export.calibration import MIN_TOKENS, Calibration, default_text
 from export.checkpoint import Checkpoint, load_checkpoint
 from nanotriton.contract import Manifest, newest_version
 
@@ -102,7 +103,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def artifact_of(
     checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
-    """The tiny checkpoint's artifact of a precision, "trt-fp16" as a plan; read only."""
+    """The tiny checkpoint's artifact of a precision; read only.
+
+    "trt-fp16" is a plan, "fp32+kv8" has an int8 cache.
+    """
     folders: dict[str, Path] = {}
 
     def make(precision: str) -> Path:
@@ -112,8 +116,12 @@ def artifact_of(
                 write_plan_version(checkpoint, folder, precision.removeprefix("trt-"))
             else:
                 write_artifact(checkpoint, folder, "pytest")
-            if precision in QUANTIZED:
-                quantize_artifact(folder, precision)
+            linears, _, cache = precision.partition("+")
+            if cache:
+                calibration = Calibration(default_text(), MIN_TOKENS, print)
+                quantize_artifact(folder, linears, calibration, kv="int8")
+            elif linears in QUANTIZED:
+                quantize_artifact(folder, linears)
             folders[precision] = folder
         return folders[precision]
 

@@ -268,7 +268,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prefill-chunk",
         type=int,
-        help="prompt tokens that enter in one step; default: as tuned, else "
+        help="prompt tokens that enter in one step, at most; default: as tuned, else "
         f"{DEFAULTS['prefill_chunk']}",
     )
     _add_switch(parser, "--prefix-cache", "on", "start prompts from what earlier ones left")

@@ -112,9 +112,9 @@ class Runner(Protocol):
     def run(self, batch: Batch) -> Candidates:
         """Make the copies, append the tokens to their slots, return the wanted rows' candidates.
 
-        Raises RunnerError when the runtime fails: what the slots held before stays, what the call was
-        to append or to copy is undefined. Raises
-        DeviceLost when no call can work again, which ends the engine's process.
+        Raises RunnerError when the runtime fails: what the slots held before stays, what the call
+        was to append or to copy is undefined. Raises DeviceLost when no call can work again, which
+        ends the engine's process.
         """
         ...
 
