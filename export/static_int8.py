@@ -9,6 +9,7 @@ nothing of files or of TensorRT.
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +36,29 @@ MAX_ROWS = 1024  # that the cut is chosen by
 Floats = NDArray[np.float32]
 
 
-def build_static_int8(checkpoint: Checkpoint, kv: KvForm, windows: Sequence[Ids]) -> Model:
-    """Record, smooth, build in FP16, and put the linears into 8 bits."""
-    with tempfile.TemporaryDirectory() as folder:
-        rows = LinearInputs(checkpoint, windows, Path(folder))
-        sizes = {name: np.abs(rows[name]).max(axis=0) for name in rows}
-        smoothed = smooth(checkpoint, sizes)
-        scales = {
-            name: choose_scale(rows[name] / smoothed.factors.get(name, np.float32(1)))
-            for name in rows
-        }
-    return quantize_static(build_dialect(smoothed.checkpoint, half=True, kv=kv), scales)
+@dataclass(frozen=True, slots=True)
+class StaticInt8:
+    """An evened-out checkpoint and, by a linear's name, one 8-bit step of its input."""
+
+    checkpoint: Checkpoint
+    scales: Mapping[str, float]
+
+    @classmethod
+    def calibrate(cls, checkpoint: Checkpoint, windows: Sequence[Ids]) -> "StaticInt8":
+        """Record what enters the linears, smooth, and choose the scales."""
+        with tempfile.TemporaryDirectory() as folder:
+            rows = LinearInputs(checkpoint, windows, Path(folder))
+            sizes = {name: np.abs(rows[name]).max(axis=0) for name in rows}
+            smoothed = smooth(checkpoint, sizes)
+            scales = {
+                name: choose_scale(rows[name] / smoothed.factors.get(name, np.float32(1)))
+                for name in rows
+            }
+        return cls(smoothed.checkpoint, scales)
+
+    def build(self, kv: KvForm) -> Model:
+        """The dialect in FP16, its linears in 8 bits."""
+        return quantize_static(build_dialect(self.checkpoint, half=True, kv=kv), self.scales)
 
 
 class LinearInputs(Mapping[str, Floats]):

@@ -87,12 +87,18 @@ def edit_json() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A tiny nanoGPT checkpoint, loaded."""
+def checkpoint_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny nanoGPT checkpoint with its tokenizer beside it."""
     folder = tmp_path_factory.mktemp("checkpoint")
     torch.save(state_of(random_gpt()), folder / "ckpt.pt")
     write_ranks(folder / "tokenizer.tiktoken")
-    return load_checkpoint(folder / "ckpt.pt")
+    return folder / "ckpt.pt"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(checkpoint_file: Path) -> Checkpoint:
+    """The tiny nanoGPT checkpoint, loaded."""
+    return load_checkpoint(checkpoint_file)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,13 @@ from export.model_file import write_model
 from export.parity import measure_parity
 from export.reference import Reference
 from export.smoothing import smooth, smoothing_factor
-from export.static_int8 import CUTS, LinearInputs, build_static_int8, choose_scale, quantize_static
+from export.static_int8 import (
+    CUTS,
+    LinearInputs,
+    StaticInt8,
+    choose_scale,
+    quantize_static,
+)
 
 OUTLIERS = slice(3, 30, 12)  # channels of the width that are as much larger
 FACTOR = 60.0
@@ -98,7 +104,7 @@ def test_smoothing_saves_a_model_with_outliers(outlying, windows, tmp_path):
     rows = LinearInputs(outlying, windows, tmp_path)
     scales = {name: choose_scale(rows[name]) for name in rows}
     rough = quantize_static(build_dialect(outlying, half=True, kv="static"), scales)
-    smoothed = build_static_int8(outlying, "static", windows)
+    smoothed = StaticInt8.calibrate(outlying, windows).build("static")
     plain = report_of(outlying, tmp_path / "plain", rough)
     better = report_of(outlying, tmp_path / "smooth", smoothed)
     assert better.mean_kl < plain.mean_kl / 5
@@ -106,7 +112,7 @@ def test_smoothing_saves_a_model_with_outliers(outlying, windows, tmp_path):
 
 
 def test_integers_are_symmetric_and_the_head_is_half(checkpoint, windows):
-    model = build_static_int8(checkpoint, "static", windows)
+    model = StaticInt8.calibrate(checkpoint, windows).build("static")
     for name, weight in model.weights.items():
         if weight.dtype == np.int8:
             assert "zero" in name or (np.abs(weight).max(), weight.min() > -128) == (127, True)
@@ -126,7 +132,7 @@ def test_scale_covers_at_least_the_smallest_cut(rows):
 
 @pytest.mark.parametrize("kv", ["concat", "none"])
 def test_every_form_takes_8_bits(checkpoint, windows, tmp_path, kv):
-    write_model(build_static_int8(checkpoint, kv, windows), tmp_path)
+    write_model(StaticInt8.calibrate(checkpoint, windows).build(kv), tmp_path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     onnxruntime.InferenceSession(tmp_path / "model.onnx", options)
