@@ -15,15 +15,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from export import calibration
+from export import plan as plans
 from export.artifact import QUANTIZED, check_files, quantize_artifact, write_artifact
 from export.calibration import Calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.gate import Gate
 from export.options import (
     TOLERANCE_HELP,
+    add_calibration,
     add_checkpoint,
     add_infill,
     add_parity,
+    add_plan,
     add_precision,
     add_registry,
     add_repository,
@@ -32,7 +35,7 @@ from export.options import (
 from export.parity import default_text
 from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import publish
-from nanotriton.contract import Manifest
+from nanotriton.contract import MANIFEST_FILE, Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
 
 EXAMPLES = """\
@@ -46,7 +49,11 @@ examples:
   python -m export quantized work --precision int8
   python -m export parity work demo
   python -m export repository work --repository model_repository
+
+  python -m export plan demo --out plan --precision fp16
+  python -m export plan demo --out check --builder rtx --sm 80
 """
+PLAN_PARITY_TOKENS = 2048
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,6 +112,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_parity(parity)
     parity.set_defaults(stage=parity_stage)
 
+    plan = stages.add_parser("plan", help="build a TensorRT plan of a checkpoint, or of WORK")
+    add_checkpoint(plan)
+    add_infill(plan)
+    add_plan(plan)
+    add_calibration(plan, "to choose the scales of int8-static by")
+    plan.set_defaults(stage=plan_stage)
+
     repository = stages.add_parser("repository", help="publish WORK as a version")
     add_work(repository)
     add_repository(repository)
@@ -154,6 +168,42 @@ def parity_stage(options: argparse.Namespace) -> None:
     # The artifact's own tokenizer decides how far the checkpoint's vocabulary is cut.
     checkpoint = load_checkpoint(options.checkpoint, str(options.work))
     _print_values(_check_parity(checkpoint, options.work, options), options.json)
+
+
+def plan_stage(options: argparse.Namespace) -> None:
+    """Write and prove the graph, unless CHECKPOINT is a folder that has it; build its plan."""
+    given = options.checkpoint
+    work = options.out or given
+    if not (given / MANIFEST_FILE).is_file():
+        if options.out is None:
+            raise ArtifactError(
+                "--out is missing: name the folder that the plan is to be written to"
+            )
+        checkpoint = load_checkpoint(given, options.tokenizer)
+        checkpoint = choose_infill(checkpoint, options.infill)
+        if options.precision == "int8-static" and not options.calibration_tokens:
+            raise ArtifactError(
+                "int8-static takes its scales from calibration: give --calibration-tokens"
+            )
+        graph = plans.GraphOptions(
+            options.precision,
+            options.kv,
+            _calibration(options),
+            default_text(),
+            PLAN_PARITY_TOKENS,
+            os.cpu_count() or 1,
+        )
+        plans.write_graph(checkpoint, work, graph, options.command_line, _log)
+    elif options.out is not None:
+        raise ArtifactError(f"{given} is already a working folder: leave --out {work} out")
+    if options.builder != "none":
+        started = time.monotonic()
+        sizes = (options.max_batch, options.chunk)
+        target = plans.PlanOptions(*sizes, options.builder, options.sm, options.workspace)
+        plans.add_plan(work, target, _log)
+        _log(f"plan: built in {time.monotonic() - started:.1f} s")
+    _print_values(dict(Manifest.load(work).parity), as_json=False)
+    print(work)
 
 
 def repository_stage(options: argparse.Namespace) -> None:

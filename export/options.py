@@ -89,12 +89,17 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
         default=choices[0],
         help=f"{PRECISION_HELP}default: {choices[0]}",
     )
+    add_calibration(parser, "to round the 4-bit weights of int4 and auto by")
+
+
+def add_calibration(parser: argparse.ArgumentParser, what: str) -> None:
+    """Text that a lower precision is fitted to; `what` says which, and for what."""
     parser.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="text like what the model will read, to round the 4-bit weights of int4 and auto by; "
-        "not the one of parity (default: Python sources that parity does not use)",
+        help=f"text like what the model will read, {what}; not the one of parity (default: Python "
+        "sources that parity does not use)",
     )
     parser.add_argument(
         "--calibration-tokens",
@@ -102,6 +107,44 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
         default=DEFAULT_TOKENS,
         metavar="N",
         help=f"tokens of it, 0 for plain rounding (default: {DEFAULT_TOKENS})",
+    )
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """What to build a plan of and for."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help="working folder to write")
+    parser.add_argument(
+        "--precision",
+        choices=("fp16", "int8-static", "fp32"),
+        default="fp16",
+        help="fp16: norms and logits in float32; int8-static: the blocks' linears in 8 bits with "
+        "calibrated scales, the head in fp16 (default: fp16)",
+    )
+    parser.add_argument(
+        "--kv",
+        choices=("static", "concat", "none"),
+        default="static",
+        help="static: a cache written in place, for the engine (TensorRT 10.15); concat: past in, "
+        "past and present out; none: scores of given tokens, for the model score (default: static)",
+    )
+    parser.add_argument(
+        "--max-batch", type=_positive, default=32, metavar="S", help="sequences (default: 32)"
+    )
+    parser.add_argument(
+        "--chunk", type=_positive, default=128, metavar="T", help="prompt tokens (default: 128)"
+    )
+    parser.add_argument(
+        "--builder",
+        choices=("tensorrt", "rtx", "none"),
+        default="tensorrt",
+        help="rtx: only check that TensorRT-RTX takes the graph, without a GPU; none: only write "
+        "and prove the graph, to be built elsewhere (default: tensorrt)",
+    )
+    parser.add_argument(
+        "--sm", metavar="N", help="compute capability that rtx builds for, such as 80 (default: 80)"
+    )
+    parser.add_argument(
+        "--workspace", type=_positive, metavar="MB", help="memory the builder may try out (all)"
     )
 
 

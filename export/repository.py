@@ -15,8 +15,9 @@ from pathlib import Path
 
 from export.artifact import check_files
 from export.swap import restore_folders, swap_folder
-from nanotriton.contract import ENGINE_MODEL, Manifest, versions_of
+from nanotriton.contract import ENGINE_MODEL, KV_LAYOUT, PLAN_FILE, Manifest, versions_of
 from nanotriton.errors import ArtifactError, ParityError
+from nanotriton.runners.plan_header import is_same_version, servable_header
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_repository"
 MODEL_SCRIPT = Path("1", "model.py")
@@ -42,6 +43,8 @@ def publish(
             f"{work} has not passed parity: run `python -m export parity {work} CHECKPOINT`"
         )
     check_files(work, manifest)
+    if manifest.runner == "trt":
+        check_plan(work, manifest)
     script = template / ENGINE_MODEL / MODEL_SCRIPT
     if not script.is_file():
         raise ArtifactError(f"{script} is missing, every version needs a copy of it: restore it")
@@ -63,6 +66,31 @@ def publish(
         finally:
             shutil.rmtree(new, ignore_errors=True)  # there only when something failed
     return target
+
+
+def check_plan(work: Path, manifest: Manifest) -> None:
+    """Raise ArtifactError or RunnerError unless the engine can serve the plan in a folder."""
+    if manifest.kv_layout != KV_LAYOUT:
+        raise ArtifactError(
+            f"{work} holds a plan whose keys and values ({manifest.kv_layout or 'none'}) aren't "
+            f"those of the engine ({KV_LAYOUT}): build it with --kv static"
+        )
+    check_built(work, manifest)
+
+
+def check_built(work: Path, manifest: Manifest) -> None:
+    """Raise ArtifactError or RunnerError unless a folder has a plan of TensorRT, as it says."""
+    if manifest.plan is None or PLAN_FILE not in manifest.files:
+        raise ArtifactError(
+            f"{work} has no {PLAN_FILE} yet: run `python -m export plan {work}` on the machine "
+            "that serves"
+        )
+    header = servable_header(work / PLAN_FILE)
+    if not is_same_version(header.version, manifest.plan.tensorrt_version):
+        raise ArtifactError(
+            f"{work / PLAN_FILE} was built by TensorRT {header.version}, its manifest says "
+            f"{manifest.plan.tensorrt_version}: build it again"
+        )
 
 
 @contextmanager
