@@ -16,6 +16,7 @@ import onnxruntime
 from nanotriton.contract import (
     GRAPH_FILE,
     MANIFEST_FILE,
+    PLAN_FILE,
     Manifest,
     newest_version,
     sha256_file,
@@ -25,7 +26,9 @@ from nanotriton.errors import NanotritonError
 from nanotriton.infill import Markers
 from nanotriton.installation import find_installation
 from nanotriton.prompt import encode_prompt
+from nanotriton.runners.cuda import find_gpu
 from nanotriton.runners.graphs import ORT_ERRORS
+from nanotriton.runners.plan import check_here
 from nanotriton.tokenizer import load_tokenizer
 
 MODELS = ("preprocessing", "gpt", "postprocessing", "completion", "completion_stream")
@@ -127,6 +130,8 @@ def _check_tokenizer(folder: Path, manifest: Manifest) -> str:
 
 
 def _check_runtime(folder: Path, manifest: Manifest) -> str:
+    if manifest.runner == "trt":
+        return _check_plan(folder, manifest)
     options = onnxruntime.SessionOptions()
     # Optimisation off: the question is only whether this runtime reads the graph.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -140,6 +145,17 @@ def _check_runtime(folder: Path, manifest: Manifest) -> str:
                 f"({str(error).splitlines()[0]}): install a newer one, or export again"
             ) from None
     return f"onnxruntime {onnxruntime.__version__} loads {' and '.join(files)}"
+
+
+def _check_plan(folder: Path, manifest: Manifest) -> str:
+    """That TensorRT and the GPU are those of the plan; it is not opened, which takes memory."""
+    if manifest.plan is None:
+        raise NanotritonError(
+            f"{folder} has no plan for its runner trt: run `python -m export plan` again"
+        )
+    gpu = find_gpu()
+    trt = check_here(folder / PLAN_FILE, manifest.plan, gpu)
+    return f"TensorRT {trt.__version__} takes {PLAN_FILE} on {gpu.name}"
 
 
 def _check_memory(folder: Path, manifest: Manifest) -> str:
