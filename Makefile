@@ -8,6 +8,7 @@ REPOSITORY = model_repository
 DEMO = $(wildcard demo/*)
 
 CHECKPOINT = demo
+GPU_BUILD = build/gpu
 
 .PHONY: run test lint gpu clean
 
@@ -23,11 +24,11 @@ lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
 	$(BIN)/mypy
 
 gpu: $(VENV)/.gpu  ## on a machine with an NVIDIA GPU: a plan of CHECKPOINT, its parity and speed
-	$(BIN)/python -m export plan $(CHECKPOINT) --out build/gpu/work
-	$(BIN)/python -m export parity build/gpu/work $(CHECKPOINT)
-	$(BIN)/python -m export repository build/gpu/work --repository build/gpu/repository
+	$(BIN)/python -m export plan $(CHECKPOINT) --out $(GPU_BUILD)/work
+	$(BIN)/python -m export parity $(GPU_BUILD)/work $(CHECKPOINT)
+	$(BIN)/python -m export repository $(GPU_BUILD)/work --repository $(GPU_BUILD)/repository
 	$(BIN)/python -m pytest tests/runners
-	$(BIN)/python -m benchmarks steps --model-repository build/gpu/repository --rounds 100
+	$(BIN)/python -m benchmarks steps --model-repository $(GPU_BUILD)/repository --rounds 100
 
 clean:  ## what run and test made, the virtual environment too
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

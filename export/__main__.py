@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from export import calibration
 from export.artifact import QUANTIZED, check_files, quantize_artifact, write_artifact
-from export.calibration import Calibration
+from export.calibration import read_calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.gate import Gate
 from export.measuring import compare_stage, verify_stage
 from export.options import (
     TOLERANCE_HELP,
+    add_calibration,
     add_checkpoint,
     add_contenders,
     add_infill,
     add_parity,
+    add_plan,
     add_precision,
     add_registry,
     add_repository,
@@ -33,6 +34,7 @@ from export.options import (
 )
 from export.output import describe_error, log, print_values
 from export.parity import default_text, read_text
+from export.plan_stage import plan_stage
 from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import check_writable, publish
 from nanotriton.contract import Manifest
@@ -52,6 +54,9 @@ examples:
 
   python -m export compare demo model_repository --out report
   python -m export verify --url localhost:8001 demo
+
+  python -m export plan demo --out plan --precision fp16
+  python -m export plan demo --out check --builder rtx --sm 80
 """
 
 
@@ -123,6 +128,13 @@ def build_parser() -> argparse.ArgumentParser:
     parity.add_argument("--json", action="store_true", help="print one JSON object")
     add_parity(parity)
     parity.set_defaults(stage=parity_stage)
+
+    plan = stages.add_parser("plan", help="build a TensorRT plan of a checkpoint, or of WORK")
+    add_checkpoint(plan)
+    add_infill(plan)
+    add_plan(plan)
+    add_calibration(plan, "to choose the scales of int8-static by")
+    plan.set_defaults(stage=plan_stage)
 
     repository = stages.add_parser("repository", help="publish WORK as a version")
     add_work(repository)
@@ -221,17 +233,11 @@ def _quantize(work: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
     calibration = None
     if options.rounding != "nearest" or options.kv == "int8":
-        calibration = _calibration(options)
+        calibration = read_calibration(options.calibration, options.calibration_tokens, log)
     quantize_artifact(work, options.precision, calibration, options.rounding, options.kv)
     what = [QUANTIZED[options.precision]] if options.precision in QUANTIZED else []
     what += ["keys and values of 8 bits"] if options.kv == "int8" else []
     log(f"quantized: {', '.join(what) or 'nothing'} in {time.monotonic() - started:.1f} s")
-
-
-def _calibration(options: argparse.Namespace) -> Calibration:
-    file = options.calibration
-    text = read_text(file, "--calibration") if file else calibration.default_text()
-    return Calibration(text, options.calibration_tokens, log)
 
 
 def _gate(options: argparse.Namespace) -> Gate:

@@ -10,6 +10,7 @@ import importlib.metadata
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from export.blockwise import Refine, four_bit_inputs, quantize_blocks
 from export.calibration import Calibration, record_rows
@@ -27,6 +28,7 @@ from nanotriton.contract import (
     DECODE_WEIGHTS_FILE,
     GRAPH_FILE,
     ORT_KV_DTYPES,
+    PLAN_FILE,
     RANKS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -39,7 +41,7 @@ from nanotriton.errors import ArtifactError, InvalidRequest
 CANARY_PROMPT = "def f("
 NUM_CANARY_CHARACTERS = 8
 MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
-ARTIFACT_FILES = (*MODEL_FILES, TOKENIZER_FILE, RANKS_FILE)
+ARTIFACT_FILES = (*MODEL_FILES, PLAN_FILE, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
     "int8": "8-bit linears",
     "int4": "linears of 4 bits, attention and head of 8",
@@ -56,16 +58,22 @@ MAX_DECODE_ROWS = 4
 PACKAGES = ("nanotriton", "numpy", "onnx", "onnxruntime")
 
 
-def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
-    """Write the float32 artifact of a checkpoint; `command` is remembered in its manifest."""
+def write_artifact(
+    checkpoint: Checkpoint, folder: Path, command: str, model: Model | None = None, **form: Any
+) -> None:
+    """Write the float32 artifact of a checkpoint; `command` is remembered in its manifest.
+
+    Or that of another `model` of the checkpoint's function, which differs by `form`: fields of
+    the manifest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ARTIFACT_FILES:
         (folder / name).unlink(missing_ok=True)
-    write_model(build_graph(checkpoint), folder)
+    write_model(model or build_graph(checkpoint), folder)
     for name, content in checkpoint.vocabulary.files.items():
         (folder / name).write_bytes(content)
     config = checkpoint.config
-    Manifest(
+    manifest = Manifest(
         precision="fp32",
         num_layers=config.num_layers,
         num_heads=config.num_heads,
@@ -78,7 +86,7 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
         canary_prompt=_canary_prompt(checkpoint.vocabulary),
         checkpoint_sha256=checkpoint.sha256,
         tokenizer_sha256=checkpoint.vocabulary.sha256,
-        files=_hash_files(folder),
+        files=hash_files(folder),
         parity={},
         versions={name: importlib.metadata.version(name) for name in PACKAGES},
         created_by=command,
@@ -86,7 +94,8 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
         infill=checkpoint.infill,
         infill_order=checkpoint.infill_order,
         opset=OPSET,
-    ).save(folder)
+    )
+    dataclasses.replace(manifest, **form).save(folder)
 
 
 def quantize_artifact(
@@ -148,7 +157,7 @@ def quantize_artifact(
         manifest,
         precision=precision,
         kv_dtype=kv,
-        files=_hash_files(folder),
+        files=hash_files(folder),
         parity={},
         decode_graph=decode_graph,
         calibration_tokens=sum(map(len, windows)),
@@ -181,7 +190,7 @@ def _write_decode_graph(model: Model, folder: Path, refine: Refine | None) -> De
 
 def check_files(folder: Path, manifest: Manifest) -> None:
     """Raise ArtifactError unless the folder's files are those that its manifest names."""
-    if (found := _hash_files(folder)) != manifest.files:
+    if (found := hash_files(folder)) != manifest.files:
         wrong = sorted(
             name
             for name in found.keys() | manifest.files.keys()
@@ -193,7 +202,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _hash_files(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     return {
         name: sha256_file(folder / name) for name in ARTIFACT_FILES if (folder / name).is_file()
     }

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from export.model_file import Model, write_model
-from export.parity import Ids, Progress, encode_known, source_text
+from export.parity import Ids, Progress, encode_known, read_text, source_text
 from export.vocabulary import Vocabulary
 from nanotriton import contract
 from nanotriton.contract import Manifest
@@ -68,6 +68,12 @@ class Calibration:
         starts = np.arange(num_windows) * len(ids) // num_windows
         lengths = np.diff(np.arange(num_windows + 1) * num_tokens // num_windows)
         return [ids[at : at + size] for at, size in zip(starts, lengths, strict=True)]
+
+
+def read_calibration(file: Path | None, num_tokens: int, progress: Progress) -> Calibration:
+    """Calibration on a file's text, or on the default; raises ArtifactError for no UTF-8."""
+    text = read_text(file, "--calibration") if file else default_text()
+    return Calibration(text, num_tokens, progress)
 
 
 def default_text() -> str:

@@ -104,13 +104,19 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
         default="float32",
         help="keys and values in the cache; int8 takes a quarter of the memory (default: float32)",
     )
+    add_calibration(
+        parser, "to round the 4-bit weights of int4 and auto by, and to scale a cache of int8"
+    )
+
+
+def add_calibration(parser: argparse.ArgumentParser, what: str) -> None:
+    """Text that a lower precision is fitted to; `what` says which, and for what."""
     parser.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="text like what the model will read, to round the 4-bit weights of int4 and auto by, "
-        "and to scale a cache of int8; not the one of parity (default: Python sources that parity "
-        "does not use)",
+        help=f"text like what the model will read, {what}; not the one of parity (default: Python "
+        "sources that parity does not use)",
     )
     parser.add_argument(
         "--calibration-tokens",
@@ -126,6 +132,44 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
         help="how the 4-bit weights are rounded; "
         + "".join(f"{name}: {what}; " for name, what in ROUNDINGS.items())
         + "default: gptq",
+    )
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """What to build a plan of and for."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help="working folder to write")
+    parser.add_argument(
+        "--precision",
+        choices=("fp16", "int8-static", "fp32"),
+        default="fp16",
+        help="fp16: norms and logits in float32; int8-static: the blocks' linears in 8 bits with "
+        "calibrated scales, the head in fp16 (default: fp16)",
+    )
+    parser.add_argument(
+        "--kv",
+        choices=("static", "concat", "none"),
+        default="static",
+        help="static: a cache written in place, for the engine (TensorRT 10.15); concat: past in, "
+        "past and present out; none: scores of given tokens, for the model score (default: static)",
+    )
+    parser.add_argument(
+        "--max-batch", type=positive, default=32, metavar="S", help="sequences (default: 32)"
+    )
+    parser.add_argument(
+        "--chunk", type=positive, default=128, metavar="T", help="prompt tokens (default: 128)"
+    )
+    parser.add_argument(
+        "--builder",
+        choices=("tensorrt", "rtx", "none"),
+        default="tensorrt",
+        help="rtx: only check that TensorRT-RTX takes the graph, without a GPU; none: only write "
+        "and prove the graph, to be built elsewhere (default: tensorrt)",
+    )
+    parser.add_argument(
+        "--sm", metavar="N", help="compute capability that rtx builds for, such as 80 (default: 80)"
+    )
+    parser.add_argument(
+        "--workspace", type=positive, metavar="MB", help="memory the builder may try out (all)"
     )
 
 

@@ -15,8 +15,16 @@ from pathlib import Path
 
 from export.artifact import check_files
 from export.swap import restore_folders, swap_folder
-from nanotriton.contract import ENGINE_MODEL, Manifest, check_seal, versions_of
+from nanotriton.contract import (
+    ENGINE_MODEL,
+    KV_LAYOUT,
+    PLAN_FILE,
+    Manifest,
+    check_seal,
+    versions_of,
+)
 from nanotriton.errors import ArtifactError, ParityError
+from nanotriton.runners.plan_header import is_same_version, servable_header
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_repository"
 MODEL_SCRIPT = Path("1", "model.py")
@@ -43,6 +51,8 @@ def publish(
         )
     check_seal(work)
     check_files(work, manifest)
+    if manifest.runner == "trt":
+        check_plan(work, manifest)
     script = template / ENGINE_MODEL / MODEL_SCRIPT
     if not script.is_file():
         raise ArtifactError(f"{script} is missing, every version needs a copy of it: restore it")
@@ -75,6 +85,31 @@ def check_writable(repository: Path) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         raise ArtifactError(
             f"{there} can't be written: choose another --repository, or get the right to"
+        )
+
+
+def check_plan(work: Path, manifest: Manifest) -> None:
+    """Raise ArtifactError or RunnerError unless the engine can serve the plan in a folder."""
+    if manifest.kv_layout != KV_LAYOUT:
+        raise ArtifactError(
+            f"{work} holds a plan whose keys and values ({manifest.kv_layout or 'none'}) aren't "
+            f"those of the engine ({KV_LAYOUT}): build it with --kv static"
+        )
+    check_built(work, manifest)
+
+
+def check_built(work: Path, manifest: Manifest) -> None:
+    """Raise ArtifactError or RunnerError unless a folder has a plan of TensorRT, as it says."""
+    if manifest.plan is None or PLAN_FILE not in manifest.files:
+        raise ArtifactError(
+            f"{work} has no {PLAN_FILE} yet: run `python -m export plan {work}` on the machine "
+            "that serves"
+        )
+    header = servable_header(work / PLAN_FILE)
+    if not is_same_version(header.version, manifest.plan.tensorrt_version):
+        raise ArtifactError(
+            f"{work / PLAN_FILE} was built by TensorRT {header.version}, its manifest says "
+            f"{manifest.plan.tensorrt_version}: build it again"
         )
 
 

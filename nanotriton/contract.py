@@ -31,6 +31,7 @@ WEIGHTS_FILE = "model.onnx.data"
 DECODE_GRAPH_FILE = "model.int4.onnx"
 DECODE_WEIGHTS_FILE = "model.int4.onnx.data"
 PLAN_FILE = "model.plan"
+KV_LAYOUT = "L,2,S,H,M,D"  # axes of the engine's cache
 TOKENIZER_FILE = "tokenizer.json"
 RANKS_FILE = "tokenizer.tiktoken"
 
@@ -209,7 +210,7 @@ class Manifest:
     runner: str = "ort"
     opset: int = 20
     kv_dtype: str = "float32"
-    kv_layout: str = "L,2,S,H,M,D"
+    kv_layout: str = KV_LAYOUT
     decode_graph: DecodeGraph | None = None
     calibration_tokens: int = 0
     calibration_sha256: str = ""

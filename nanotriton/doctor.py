@@ -5,7 +5,6 @@ It changes nothing, and loads no weights; what it asks of the machine is in `nan
 """
 
 import hashlib
-import importlib.metadata
 import os
 import re
 import tempfile
@@ -33,8 +32,9 @@ from nanotriton.infill import Markers
 from nanotriton.installation import find_installation
 from nanotriton.machine import this_machine
 from nanotriton.prompt import encode_prompt
+from nanotriton.runners.cuda import find_gpu
 from nanotriton.runners.graphs import ORT_ERRORS, first_line
-from nanotriton.runners.plan_header import is_same_version, servable_header
+from nanotriton.runners.plan import check_here
 from nanotriton.server import ServerOptions
 from nanotriton.tokenizer import load_tokenizer
 from nanotriton.tuned import read_tuned
@@ -195,26 +195,14 @@ def _check_runtime(folder: Path, manifest: Manifest) -> str:
 
 
 def _check_plan(folder: Path, manifest: Manifest) -> str:
-    """By the header's bytes and what is installed; whether the GPU fits is the runner's to see."""
+    """That TensorRT and the GPU are those of the plan; it is not opened, which takes memory."""
     if manifest.plan is None:
         raise NanotritonError(
-            f"{MANIFEST_FILE} names the runner trt and no plan: build one with "
-            "`python -m export plan`"
+            f"{folder} has no plan for its runner trt: run `python -m export plan` again"
         )
-    header = servable_header(folder / PLAN_FILE)
-    built = f"{PLAN_FILE} is of TensorRT {header.version}"
-    try:
-        installed = importlib.metadata.version("tensorrt")
-    except importlib.metadata.PackageNotFoundError:
-        raise NanotritonError(
-            f"{built}, and tensorrt is not installed: pip install tensorrt=={header.version}"
-        ) from None
-    if not is_same_version(header.version, installed):
-        raise NanotritonError(
-            f"{built}, this machine has {installed}: build it again with `python -m export plan`, "
-            "or install the version that built it"
-        )
-    return f"{built} for SM {manifest.plan.compute_capability}"
+    gpu = find_gpu()
+    trt = check_here(folder / PLAN_FILE, manifest.plan, gpu)
+    return f"TensorRT {trt.__version__} takes {PLAN_FILE} on {gpu.name}"
 
 
 def _numbers(version: str) -> list[int]:

@@ -88,15 +88,21 @@ def fragile_server(
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A tiny nanoGPT checkpoint, loaded."""
+def checkpoint_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny nanoGPT checkpoint with its tokenizer beside it."""
     import torch  # noqa: PLC0415 (seconds, and most rooms do without)
     from tiny import random_gpt, state_of, write_ranks  # noqa: PLC0415
 
     folder = tmp_path_factory.mktemp("checkpoint")
     torch.save(state_of(random_gpt()), folder / "ckpt.pt")
     write_ranks(folder / "tokenizer.tiktoken")
-    return load_checkpoint(folder / "ckpt.pt")
+    return folder / "ckpt.pt"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(checkpoint_file: Path) -> Checkpoint:
+    """The tiny nanoGPT checkpoint, loaded."""
+    return load_checkpoint(checkpoint_file)
 
 
 @pytest.fixture(scope="session")

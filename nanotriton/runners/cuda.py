@@ -9,6 +9,7 @@ TensorRT. `cuda-bindings` is imported when the first device is opened, and nowhe
 import ctypes
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -34,21 +35,33 @@ def import_gpu_library(module: str, package: str) -> ModuleType:
         ) from None
 
 
-class Device:
-    """The first GPU that CUDA shows (CUDA_VISIBLE_DEVICES chooses), with a stream of its own.
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """What a GPU is; `compute_capability` has no dot ("80")."""
 
-    Raises RunnerError when there is none, or no library to reach it with.
+    name: str
+    compute_capability: str
+
+
+def find_gpu() -> Gpu:
+    """The first GPU that CUDA shows (CUDA_VISIBLE_DEVICES chooses); takes none of its memory.
+
+    Raises RunnerError when there is none, or no library or driver to reach it with.
     """
+    cuda = import_gpu_library(CUDA_MODULE, "cuda-bindings")
+    if not _checked(cuda, "cudaGetDeviceCount"):
+        raise RunnerError("CUDA shows no GPU: the runner trt needs one, the runner ort does not")
+    properties = _checked(cuda, "cudaGetDeviceProperties", 0)
+    name = properties.name.decode().rstrip("\0")
+    return Gpu(name, f"{properties.major}{properties.minor}")
+
+
+class Device:
+    """The GPU that `find_gpu` finds, with a stream of its own; raises what that raises."""
 
     def __init__(self) -> None:
-        self._cuda = import_gpu_library(CUDA_MODULE, "cuda-bindings")
-        if not self._call("cudaGetDeviceCount"):
-            raise RunnerError(
-                "CUDA shows no GPU: the runner trt needs one, the runner ort does not"
-            )
-        properties = self._call("cudaGetDeviceProperties", 0)
-        self.name = properties.name.decode().rstrip("\0")
-        self.compute_capability = f"{properties.major}{properties.minor}"
+        self.gpu = find_gpu()
+        self._cuda = importlib.import_module(CUDA_MODULE)
         self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
         self._kinds = self._cuda.cudaMemcpyKind
         self._allocations: list[tuple[str, int]] = []
@@ -60,14 +73,13 @@ class Device:
 
     def allocate(self, num_bytes: int) -> int:
         """Zeroed memory on the device; its address is a multiple of 256."""
-        error, address = self._cuda.cudaMalloc(num_bytes)
-        if error == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
+        try:
+            address = int(self._call("cudaMalloc", num_bytes))
+        except RunnerError as error:
             raise RunnerError(
                 f"the GPU has no {num_bytes / 1e6:.0f} MB left: lower max_slots or kv_cache_bytes "
-                "in gpt/config.pbtxt, or end what else uses it"
-            )
-        self._check("cudaMalloc", error)
-        address = int(address)
+                f"in gpt/config.pbtxt, or end what else uses it ({error})"
+            ) from None
         self._allocations.append(("cudaFree", address))
         self._call("cudaMemsetAsync", address, 0, num_bytes, self._stream)
         return address
@@ -141,12 +153,13 @@ class Device:
         self._call("cudaMemcpyAsync", target, source, num_bytes, kind, self._stream)
 
     def _call(self, name: str, *arguments: object) -> Any:
-        """What a function of CUDA's runtime gives; each answers (error, value) or (error,)."""
-        error, *values = getattr(self._cuda, name)(*arguments)
-        self._check(name, error)
-        return values[0] if values else None
+        return _checked(self._cuda, name, *arguments)
 
-    def _check(self, name: str, error: Any) -> None:
-        if error != self._cuda.cudaError_t.cudaSuccess:
-            _, words = self._cuda.cudaGetErrorString(error)
-            raise RunnerError(f"CUDA failed in {name}: {error.name} ({words.decode()})")
+
+def _checked(cuda: ModuleType, name: str, *arguments: object) -> Any:
+    """What a function of CUDA's runtime gives; each answers (error, value) or (error,)."""
+    error, *values = getattr(cuda, name)(*arguments)
+    if error != cuda.cudaError_t.cudaSuccess:
+        _, words = cuda.cudaGetErrorString(error)
+        raise RunnerError(f"CUDA failed in {name}: {error.name} ({words.decode()})")
+    return values[0] if values else None

@@ -14,19 +14,25 @@ import numpy as np
 
 from nanotriton.contract import PlanTarget
 from nanotriton.errors import RunnerError
-from nanotriton.runners.cuda import Device, import_gpu_library
+from nanotriton.runners.cuda import Device, Gpu, import_gpu_library
 from nanotriton.runners.plan_header import check_plan, servable_header
 
 PREFILL, DECODE = 0, 1  # the plan's optimization profiles
+
+
+def check_here(path: Path, target: PlanTarget, gpu: Gpu) -> ModuleType:
+    """TensorRT's module; raises RunnerError unless it can open a plan on this GPU."""
+    servable_header(path)  # a wrong file is told before what else may be missing
+    trt = import_gpu_library("tensorrt", "tensorrt")
+    check_plan(path, target, trt.__version__, gpu.compute_capability)
+    return trt
 
 
 class Plan:
     """A plan opened for one device; raises RunnerError when it was built for another machine."""
 
     def __init__(self, path: Path, target: PlanTarget, device: Device) -> None:
-        servable_header(path)  # a wrong file is told before what else may be missing
-        self._trt = import_gpu_library("tensorrt", "tensorrt")
-        check_plan(path, target, self._trt.__version__, device.compute_capability)
+        self._trt = check_here(path, target, device.gpu)
         self._log = _error_log(self._trt)
         self._runtime = self._trt.Runtime(self._log)
         self._device = device

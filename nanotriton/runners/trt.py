@@ -61,7 +61,7 @@ class TrtRunner:
                 "serve it with its own runner, or build a plan with `python -m export plan`"
             )
         self._device = Device()
-        self.gpu = self._device.name
+        self.gpu = self._device.gpu.name
         plan = Plan(folder / contract.PLAN_FILE, manifest.plan, self._device)
         layout = _layout(plan, manifest)
         max_batch = plan.limits(contract.GRAPH_INPUT_IDS, DECODE)[0]

@@ -4,31 +4,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from dialects import DTYPES, TEXT, runner_of
 from stepping import decode, prefill
 
-from export.artifact import write_artifact
 from export.checkpoint import load_checkpoint
 from export.comparison import TOLERANCES
 from export.dialect import build_dialect
-from export.dialect_runner import DialectRunner
 from export.model_file import write_model
 from export.parity import measure_parity
 from export.reference import Reference
 from nanotriton import contract
-from nanotriton.contract import Manifest
 from nanotriton.errors import CheckpointError
 from nanotriton.runners.base import Copy
-
-TEXT = "".join(map(chr, range(32, 127))) * 6
-DTYPES = {False: "float32", True: "float16"}
-
-
-def runner_of(checkpoint, folder, half=False, num_slots=4):
-    """The static form of a checkpoint, as parity runs it."""
-    write_artifact(checkpoint, folder, "pytest")  # for its manifest
-    write_model(build_dialect(checkpoint, half=half, kv="static"), folder)
-    manifest = dataclasses.replace(Manifest.load(folder), kv_dtype=DTYPES[half])
-    return DialectRunner(folder, manifest, num_slots, num_threads=1)
 
 
 def session_of(checkpoint, folder, kv, half=False):
