@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -296,6 +296,11 @@ def sha256_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_files(paths: Iterable[Path]) -> str:
+    """One SHA-256 of several files, in their order."""
+    return hashlib.sha256("".join(map(sha256_file, paths)).encode()).hexdigest()
 
 
 def versions_of(repository: Path) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import pytest
-from running import free_ports
+from running import ROOT, free_ports
 
 from nanotriton import host
 from nanotriton.__main__ import main
@@ -234,6 +234,19 @@ def test_accepted_figures_of_the_gate_are_told(repository: Path) -> None:
     write_manifest(repository, parity={"mean_kl": 0.1, "accepted_kl": 0.02})
 
     assert found(repository, is_good=True)["manifest"].endswith("beyond its budget: accepted_kl")
+
+
+def test_checkpoint_of_a_version_is_known(
+    demo_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["doctor", str(demo_repository), *port_flags(), "--checkpoint"]
+    other = tmp_path / "ckpt.pt"
+    other.write_bytes(b"another")
+
+    assert main([*words, str(ROOT / "demo")]) == 0
+    for path in (other, tmp_path / "absent", tmp_path):
+        assert main([*words, str(path)]) == 1
+        assert "BAD  checkpoint" in capsys.readouterr().out
 
 
 def test_port_that_is_taken_is_found_by_doctor(
