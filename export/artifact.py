@@ -25,6 +25,7 @@ from nanotriton.contract import (
     DECODE_GRAPH_FILE,
     DECODE_WEIGHTS_FILE,
     GRAPH_FILE,
+    PROCESSOR,
     RANKS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -33,6 +34,7 @@ from nanotriton.contract import (
     sha256_file,
 )
 from nanotriton.errors import ArtifactError, InvalidRequest
+from nanotriton.machine import this_machine
 
 CANARY_PROMPT = "def f("
 NUM_CANARY_CHARACTERS = 8
@@ -78,7 +80,8 @@ def write_artifact(checkpoint: Checkpoint, folder: Path, command: str) -> None:
         tokenizer_sha256=checkpoint.vocabulary.sha256,
         files=_hash_files(folder),
         parity={},
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        versions={name: importlib.metadata.version(name) for name in PACKAGES}
+        | {PROCESSOR: this_machine().cpu},
         created_by=command,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         infill=checkpoint.infill,

@@ -27,6 +27,7 @@ READABLE_FORMATS = (1, 2)
 # Files of one exported version, <repository>/gpt/<version>/.
 ENGINE_MODEL = "gpt"
 MANIFEST_FILE = "manifest.json"
+PROCESSOR = "processor"  # the key of `versions` for the processor that export proved it on
 SEAL = "seal"  # the manifest's key for the SHA-256 of its other values
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"

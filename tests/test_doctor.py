@@ -299,5 +299,7 @@ def test_eight_bits_on_such_a_processor_are_refused(
     monkeypatch.setattr(host, "this_machine", lambda: Machine("old", 2, may_saturate=True))
 
     assert host.check_processor(Manifest.load(newest_version(repository))) == "old, 2 cores"
-    write_manifest(repository, precision="int8")
+    write_manifest(repository, precision="int8", versions={"processor": "old"})
+    assert "processor" not in found(repository, is_good=False)  # proved right here
+    write_manifest(repository, versions={"processor": "new"})
     assert "old, 2 cores has no VNNI" in found(repository, is_good=False)["processor"]
