@@ -49,7 +49,9 @@ class TorchInt8(Reference):
         modules = {_key(name): _module(weight) for name, weight in linears.items()}
         model = torch.nn.ModuleDict(modules)
         quantize: Any = quantization.quantize_dynamic  # untyped
-        self._modules = quantize(model, {torch.nn.Linear: qconfig})
+        with warnings.catch_warnings():  # it is to move to torchao
+            warnings.simplefilter("ignore")
+            self._modules = quantize(model, {torch.nn.Linear: qconfig})
 
     def logits(self, hidden: Floats) -> Floats:
         """(R, H * D) rows of `hidden` to (R, V)."""
@@ -83,8 +85,6 @@ def measure(checkpoint: Checkpoint, text: str, max_tokens: int, qconfig: Any) ->
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one row a way of quantizing."""
     args = build_parser().parse_args(argv)
-    for kind in (DeprecationWarning, UserWarning):  # of torch.ao, which is to move elsewhere
-        warnings.filterwarnings("ignore", category=kind, module="torch")
     torch.set_num_threads(1)
     try:
         checkpoint = load_checkpoint(args.checkpoint)

@@ -29,6 +29,7 @@ from nanotriton.contract import (
     GRAPH_FILE,
     ORT_KV_DTYPES,
     PLAN_FILE,
+    PROCESSOR,
     RANKS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -37,6 +38,7 @@ from nanotriton.contract import (
     sha256_file,
 )
 from nanotriton.errors import ArtifactError, InvalidRequest
+from nanotriton.machine import this_machine
 
 CANARY_PROMPT = "def f("
 NUM_CANARY_CHARACTERS = 8
@@ -88,7 +90,8 @@ def write_artifact(
         tokenizer_sha256=checkpoint.vocabulary.sha256,
         files=hash_files(folder),
         parity={},
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        versions={name: importlib.metadata.version(name) for name in PACKAGES}
+        | {PROCESSOR: this_machine().cpu},
         created_by=command,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         infill=checkpoint.infill,

@@ -4,7 +4,6 @@ Settings that would change the arithmetic in a way that our graph doesn't comput
 float16 and bfloat16 become float32. Knows nothing of tokenizers, and needs no torch.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from export.architecture import (
     missing_file,
     split_width,
 )
-from nanotriton.contract import sha256_file
+from nanotriton.contract import sha256_files
 from nanotriton.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
@@ -43,15 +42,14 @@ def read_huggingface(folder: Path) -> RawCheckpoint:
     values = _read_json(folder / CONFIG_FILE)
     config = _config(folder / CONFIG_FILE, values)
     weights: dict[str, Array] = {}
-    digest = hashlib.sha256(sha256_file(folder / CONFIG_FILE).encode())
-    for path in _weight_files(folder):
+    files = _weight_files(folder)
+    for path in files:
         weights |= _read_safetensors(path)
-        digest.update(sha256_file(path).encode())
     return RawCheckpoint(
         config,
         weights,
         out_first=False,
-        sha256=digest.hexdigest(),
+        sha256=sha256_files([folder / CONFIG_FILE, *files]),
         fim_rate=values.get("fim_rate"),  # our own `training release` writes both
         fim_spm_rate=values.get("fim_spm_rate"),
     )

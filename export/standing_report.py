@@ -77,7 +77,7 @@ def _cells(standings: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
             one.name,
             one.precision,
             f"{one.size_bytes / 1e6:.1f}",
-            f"{one.perplexity:.3f} ({one.perplexity_rise:+.2%})",
+            f"{one.perplexity:.3f} ({round(one.perplexity_rise, 4) + 0.0:+.2%})",
             f"{one.mean_kl:.1e}",
             f"{one.top1:.2%}",
             f"{one.greedy_texts:.0%} of {one.num_texts}",

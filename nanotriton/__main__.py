@@ -77,11 +77,9 @@ def serve(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """Print what `examine` finds; 1 when anything is wrong that isn't accepted."""
-    findings = examine(
-        ServerOptions(
-            args.model_repository, args.http_port, args.grpc_port, args.metrics_port, args.address
-        )
-    )
+    ports = (args.http_port, args.grpc_port, args.metrics_port)
+    options = ServerOptions(args.model_repository, *ports, args.address)
+    findings = examine(options, args.checkpoint)
     if args.json:
         print(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
     else:
@@ -163,6 +161,12 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     command.add_argument("model_repository", type=Path, help="folder that export wrote")
     _add_premises(command)
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="ckpt.pt or GPT-2 folder: whether the newest version was made from it",
+    )
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(run=doctor)
 

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ FORMAT_VERSION = 3  # the graphs of 1 and 2 take no prompt chunk beside decode r
 # Files of one exported version, <repository>/gpt/<version>/.
 ENGINE_MODEL = "gpt"
 MANIFEST_FILE = "manifest.json"
+PROCESSOR = "processor"  # the key of `versions` for the processor that export proved it on
 SEAL = "seal"  # the manifest's key for the SHA-256 of its other values
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
@@ -326,6 +327,11 @@ def sha256_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_files(paths: Iterable[Path]) -> str:
+    """One SHA-256 of several files, in their order."""
+    return hashlib.sha256("".join(map(sha256_file, paths)).encode()).hexdigest()
 
 
 def versions_of(repository: Path) -> list[int]:

@@ -25,6 +25,7 @@ from nanotriton.contract import (
     check_seal,
     newest_version,
     sha256_file,
+    sha256_files,
     versions_of,
 )
 from nanotriton.errors import NanotritonError
@@ -55,12 +56,15 @@ class Finding:
     is_good: bool
 
 
-def examine(options: ServerOptions) -> list[Finding]:
-    """Look at everything that serving needs; never raises for what it finds."""
-    return list(_checks(options))
+def examine(options: ServerOptions, checkpoint: Path | None = None) -> list[Finding]:
+    """Look at everything that serving needs; never raises for what it finds.
+
+    With a `checkpoint`, also whether it is the one that the newest version was made from.
+    """
+    return list(_checks(options, checkpoint))
 
 
-def _checks(options: ServerOptions) -> Iterator[Finding]:
+def _checks(options: ServerOptions, checkpoint: Path | None) -> Iterator[Finding]:
     repository = options.repository
     yield _look("repository", lambda: _check_models(repository))
     yield _look("tritonserver", _check_server)
@@ -78,6 +82,8 @@ def _checks(options: ServerOptions) -> Iterator[Finding]:
     yield Finding("manifest", f"version {folder.name}: {_describe(manifest)}", True)
     yield _look("seal", lambda: _check_seal(folder))
     yield _look("files", lambda: _check_files(folder, manifest))
+    if checkpoint is not None:
+        yield _look("checkpoint", lambda: _check_checkpoint(checkpoint, manifest))
     yield _look("tokenizer", lambda: _check_tokenizer(folder, manifest))
     yield _look("processor", lambda: host.check_processor(manifest))
     yield _look("driver", lambda: host.check_driver(manifest))
@@ -145,6 +151,21 @@ def _check_files(folder: Path, manifest: Manifest) -> str:
             )
     size = sum((folder / name).stat().st_size for name in manifest.files)
     return f"{len(manifest.files)} files, {size / 1e6:.1f} MB, as {MANIFEST_FILE} describes them"
+
+
+def _check_checkpoint(path: Path, manifest: Manifest) -> str:
+    files = [path]
+    if path.is_dir():  # as `save_pretrained` writes it
+        weights = sorted(path.glob("model-*-of-*.safetensors"))
+        whole = path / "model.safetensors"
+        files = [path / "config.json", *([whole] if whole.is_file() else weights)]
+    found = sha256_files(files) if path.is_dir() else sha256_file(path)
+    if found != manifest.checkpoint_sha256:
+        raise NanotritonError(
+            f"{path} is not what the version was made from (its SHA-256 differs): export it, or "
+            "give the right one"
+        )
+    return f"the version was made from {path}"
 
 
 def _check_tokenizer(folder: Path, manifest: Manifest) -> str:

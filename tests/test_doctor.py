@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import pytest
-from running import free_ports
+from running import ROOT, free_ports
 
 from nanotriton import host
 from nanotriton.__main__ import main
@@ -236,6 +236,19 @@ def test_accepted_figures_of_the_gate_are_told(repository: Path) -> None:
     assert found(repository, is_good=True)["manifest"].endswith("beyond its budget: accepted_kl")
 
 
+def test_checkpoint_of_a_version_is_known(
+    demo_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["doctor", str(demo_repository), *port_flags(), "--checkpoint"]
+    other = tmp_path / "ckpt.pt"
+    other.write_bytes(b"another")
+
+    assert main([*words, str(ROOT / "demo")]) == 0
+    for path in (other, tmp_path / "absent", tmp_path):
+        assert main([*words, str(path)]) == 1
+        assert "BAD  checkpoint" in capsys.readouterr().out
+
+
 def test_port_that_is_taken_is_found_by_doctor(
     demo_repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,5 +299,7 @@ def test_eight_bits_on_such_a_processor_are_refused(
     monkeypatch.setattr(host, "this_machine", lambda: Machine("old", 2, may_saturate=True))
 
     assert host.check_processor(Manifest.load(newest_version(repository))) == "old, 2 cores"
-    write_manifest(repository, precision="int8")
+    write_manifest(repository, precision="int8", versions={"processor": "old"})
+    assert "processor" not in found(repository, is_good=False)  # proved right here
+    write_manifest(repository, versions={"processor": "new"})
     assert "old, 2 cores has no VNNI" in found(repository, is_good=False)["processor"]
