@@ -4,13 +4,23 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+from benchmarks import options
+from benchmarks.gap import measure_gap
 from benchmarks.latency import measure_latency
+from benchmarks.machine import describe, machine
+from benchmarks.overhead import measure_overhead
+from benchmarks.peers.catalogue import PeerError, choose, install
+from benchmarks.peers.measure import measure_peers
+from benchmarks.peers.report import describe_tracks, table_lines
+from benchmarks.peers.rounds import WORKLOADS
 from benchmarks.random_model import write_random_version
 from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
@@ -28,13 +38,23 @@ EXAMPLES = """examples (with a server running: make run):
 without one:
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks steps --random --rounds 30
+  python -m benchmarks overhead --random
+  python -m benchmarks gap --random
+  python -m benchmarks peers --install
+  python -m benchmarks peers --json peers.json
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one measurement; 1 when it found something wrong."""
-    args = build_parser().parse_args(argv)
-    status: int = args.run(args)
+    """Run one measurement; 1 when it found something wrong, or can't be run."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser().parse_args(arguments)
+    args.argv = arguments
+    try:
+        status: int = args.run(args)
+    except (NanotritonError, PeerError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return status
 
 
@@ -43,8 +63,7 @@ def latency(args: argparse.Namespace) -> int:
     rows = measure_latency(
         args.model_repository, args.grpc_url, args.http_url, args.prompt, args.rounds
     )
-    if args.json:
-        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
+    if _printed_json(args, rows):
         return 0
     print(f"one token after {args.prompt!r}, {args.rounds} rounds in turn, {machine()}")
     print(f"{'':<26}{'median ms':>10}{'p95 ms':>10}{'added ms':>10}")
@@ -63,27 +82,36 @@ def reference(args: argparse.Namespace) -> int:
 
 def replay(args: argparse.Namespace) -> int:
     """Print one row a way and number of users."""
+    settings = Settings(
+        max_tokens=args.max_tokens,
+        temperature=args.temperature,
+        top_k=40,
+        seed=1,
+        stop_at=args.stop_at,
+    )
     rows = measure_replay(
         newest_version(args.model_repository),
-        args.source or library_files(),
+        None if args.random_prompts else args.source or library_files(),
         args.users,
-        Settings(max_tokens=args.max_tokens, temperature=args.temperature, top_k=40, seed=1),
+        settings,
         every=args.every,
         num_rounds=args.rounds,
         num_threads=args.threads,
     )
-    if args.json:
-        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
+    if _printed_json(args, rows):
         return 0
-    print(f"{args.max_tokens} tokens every {args.every} characters typed, {machine()}")
+    what = "new random prompts" if args.random_prompts else f"every {args.every} characters typed"
+    print(f"up to {args.max_tokens} tokens for {what}, stop_at={args.stop_at}, {machine()}")
     print("medians over requests; 'times' is each request's own ratio to the plain engine")
-    titles = ("first ms", "times", "tokens/s", "times", "reused", "accepted", "differ")
-    print(f"{'users':<7}{'way':<13}" + "".join(f"{title:>10}" for title in titles))
+    titles = ("first ms", "times", "decode/s", "times", "tokens/s", "times", "interval")
+    print(f"{'users':<7}{'way':<12}" + "".join(f"{title:>9}" for title in titles), end="")
+    print("    reused  accepted  differ")
     for row in rows:
         print(
-            f"{row.users:<7}{row.way:<13}{row.first_ms:>10.2f}{row.first_ratio:>10.2f}"
-            f"{row.tokens_per_s:>10.0f}{row.speed_ratio:>10.2f}{row.reused:>10.0%}"
-            f"{row.accepted:>10.0%}{row.num_different:>6}/{row.num_requests:<4}"
+            f"{row.users:<7}{row.way:<12}{row.first_ms:>9.2f}{row.first_ratio:>9.2f}"
+            f"{row.decode_per_s:>9.0f}{row.decode_ratio:>9.2f}{row.tokens_per_s:>9.0f}"
+            f"{row.speed.value:>9.2f}  {row.speed.low:>5.2f}-{row.speed.high:<5.2f}"
+            f"{row.reused:>8.0%}{row.accepted:>10.0%}{row.num_different:>4}/{row.num_requests}"
         )
     return 0
 
@@ -99,18 +127,9 @@ def soak(args: argparse.Namespace) -> int:
 
 def steps(args: argparse.Namespace) -> int:
     """Print one row a kind of step; 1 when the version has no second graph."""
-    with tempfile.TemporaryDirectory(prefix="nanotriton-steps-") as temporary:
-        try:
-            if args.random:
-                folder = write_random_version(Path(temporary))
-            else:
-                folder = newest_version(args.model_repository)
-            rows = measure_steps(folder, args.rounds, args.threads)
-        except (NanotritonError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    if args.json:
-        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
+    with _version(args) as folder:
+        rows = measure_steps(folder, args.rounds, args.threads)
+    if _printed_json(args, rows):
         return 0
     print(f"medians of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
     print(f"{'':<10}{'tokens':>8}{'main ms':>10}{'decode ms':>12}{'decode/main':>14}")
@@ -122,95 +141,140 @@ def steps(args: argparse.Namespace) -> int:
     return 0
 
 
-def machine() -> str:
-    """The processor and how many cores of it this process may use."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
+def overhead(args: argparse.Namespace) -> int:
+    """Print one row a batch size and way of sampling."""
+    with _version(args) as folder:
+        rows = measure_overhead(folder, args.threads, args.rounds)
+    if _printed_json(args, rows):
+        return 0
+    print(f"the engine's process, {args.threads} threads, medians over steps, {machine()}")
+    print(f"{'':<10}{'batch':>6}{'steps':>7}{'step ms':>9}{'not the graph ms':>18}{'share':>8}")
+    for row in rows:
+        print(
+            f"{row.way:<10}{row.batch:>6}{row.num_steps:>7}{row.step_ms:>9.2f}"
+            f"{row.overhead_ms:>18.3f}{row.share:>8.1%}"
+        )
+    return 0
+
+
+def gap(args: argparse.Namespace) -> int:
+    """Print one row a way of using the graphs."""
+    with _version(args) as folder:
+        rows = measure_gap(folder, args.prompt_tokens, args.rounds, args.threads)
+    if _printed_json(args, rows):
+        return 0
+    print(
+        f"ms between tokens of 4 streams, {args.rounds} prompts of {args.prompt_tokens} tokens "
+        f"arriving, {args.threads} threads, {machine()}"
     )
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+    titles = ("quiet", "arriving", "p99", "p99/median", "p99/quiet", "its first")
+    print(f"{'':<8}{'gaps':>6}" + "".join(f"{title:>12}" for title in titles))
+    for row in rows:
+        print(
+            f"{row.way:<8}{row.num_gaps:>6}{row.quiet_ms:>12.2f}{row.median_ms:>12.2f}"
+            f"{row.p99_ms:>12.2f}{row.ratio:>12.2f}{row.to_quiet:>12.2f}{row.first_ms:>12.0f}"
+        )
+    return 0
+
+
+def peers(args: argparse.Namespace) -> int:
+    """Print a table a workload, or install; 1 when a peer that was asked for failed."""
+    if args.install is not None:
+        failures = install(choose(args.install), args.venvs, os.environ)
+        print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
+        return 1 if failures else 0
+    chosen = choose(args.only)
+    about = describe(args.argv)
+    measured = measure_peers(
+        chosen,
+        args.checkpoint,
+        venvs=args.venvs,
+        work=args.work,
+        num_threads=args.threads,
+        num_rounds=args.rounds,
+        max_s=args.max_minutes * 60,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(f"{about['machine']}, load {about['load_average']:.1f} at the start, ", end="")
+    print(f"{args.threads} threads each, {args.checkpoint or 'random GPT-2 124M'}")
+    print(*table_lines(measured.tracks, WORKLOADS, measured.errors), sep="\n")
+    if args.json:
+        figures = describe_tracks(measured.tracks, WORKLOADS, measured.errors)
+        args.json.write_text(json.dumps(about | figures, indent=1) + "\n")
+    return 1 if measured.errors or any(one.error for one in measured.tracks) else 0
+
+
+def _printed_json(args: argparse.Namespace, rows: Sequence[Any]) -> bool:
+    """Whether JSON was asked for; then it is printed."""
+    if args.json:
+        figures = [dataclasses.asdict(row) for row in rows]
+        print(json.dumps(describe(args.argv) | {"rows": figures}))
+    return bool(args.json)
+
+
+@contextmanager
+def _version(args: argparse.Namespace) -> Iterator[Path]:
+    """The version that the options name; one of random weights is gone afterwards."""
+    if not args.random:
+        yield newest_version(args.model_repository)
+        return
+    with tempfile.TemporaryDirectory(prefix="nanotriton-random-") as temporary:
+        yield write_random_version(Path(temporary))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Command:
+    """What `python -m benchmarks NAME` is."""
+
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+COMMANDS: Mapping[str, _Command] = MappingProxyType(
+    {
+        "latency": _Command(
+            "what the server adds to the engine's own time", options.add_latency, latency
+        ),
+        "reference": _Command(
+            "what Triton costs by itself, on its own server", options.add_reference, reference
+        ),
+        "soak": _Command("many clients at once; both doors must agree", options.add_soak, soak),
+        "replay": _Command(
+            "somebody types: prefix cache and speculation, on/off", options.add_replay, replay
+        ),
+        "steps": _Command(
+            "a step by each graph of a version, without a server", options.add_steps, steps
+        ),
+        "overhead": _Command(
+            "what a step costs beside the graph: scheduling, sampling, messages",
+            options.add_overhead,
+            overhead,
+        ),
+        "gap": _Command(
+            "how long streams wait while somebody's long prompt comes in", options.add_gap, gap
+        ),
+        "peers": _Command(
+            "other engines on the same weights, paired rounds", options.add_peers, peers
+        ),
+    }
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure a running server.",
+        description="Measure a running server, or the engine by itself.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    add = commands.add_parser("latency", help="what the server adds to the engine's own time")
-    _add_urls(add)
-    add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what it serves"
-    )
-    add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
-    add.add_argument("--rounds", type=int, default=300, help="default: %(default)s")
-    add.add_argument("--json", action="store_true", help="print JSON")
-    add.set_defaults(run=latency)
-
-    add = commands.add_parser("reference", help="what Triton costs by itself, on its own server")
-    add.add_argument("--rounds", type=int, default=300, help="default: %(default)s")
-    add.add_argument(
-        "--port", type=int, default=8200, help="first of three to use; default: %(default)s"
-    )
-    add.set_defaults(run=reference)
-
-    add = commands.add_parser("replay", help="somebody types: prefix cache and speculation, on/off")
-    add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
-    )
-    add.add_argument(
-        "--source", type=Path, nargs="+", help="Python files to type; default: some of Python's own"
-    )
-    add.add_argument("--users", type=int, nargs="+", default=[1, 4], help="default: %(default)s")
-    add.add_argument("--rounds", type=int, default=200, help="of each user; default: %(default)s")
-    add.add_argument("--every", type=int, default=12, help="characters; default: %(default)s")
-    add.add_argument("--max-tokens", type=int, default=24, help="default: %(default)s")
-    add.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s")
-    add.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core"
-    )
-    add.add_argument("--json", action="store_true", help="print JSON")
-    add.set_defaults(run=replay)
-
-    add = commands.add_parser("soak", help="many clients at once; both doors must agree")
-    _add_urls(add)
-    add.add_argument("--clients", type=int, default=32, help="default: %(default)s")
-    add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
-    add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
-    add.set_defaults(run=soak)
-
-    add = commands.add_parser("steps", help="a step by each graph of a version, without a server")
-    add.add_argument(
-        "--model-repository",
-        type=Path,
-        default=Path("model_repository"),
-        help="its newest version, exported with --precision auto",
-    )
-    add.add_argument(
-        "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"
-    )
-    add.add_argument("--rounds", type=int, default=30, help="default: %(default)s")
-    add.add_argument(
-        "--threads",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="of the runtime; default: one a usable core",
-    )
-    add.add_argument("--json", action="store_true", help="print JSON")
-    add.set_defaults(run=steps)
+    for name, command in COMMANDS.items():
+        add = commands.add_parser(name, help=command.help)
+        command.add_options(add)
+        add.set_defaults(run=command.run)
     return parser
-
-
-def _add_urls(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--grpc-url", default="localhost:8001", help="default: %(default)s")
-    parser.add_argument("--http-url", default="localhost:8000", help="default: %(default)s")
 
 
 if __name__ == "__main__":
