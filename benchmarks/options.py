@@ -108,8 +108,8 @@ def add_peers(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--max-minutes",
         type=float,
-        default=10,
-        help="no round begins that would end later, opening not counted; default: %(default)s",
+        default=12,
+        help="in all: no second round begins that would end later; default: %(default)s",
     )
     add.add_argument("--threads", type=int, default=2, help="of each peer; default: %(default)s")
     add.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")

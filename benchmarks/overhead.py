@@ -36,6 +36,7 @@ WAYS: Mapping[str, Settings] = MappingProxyType(
         ),
     }
 )
+ROOT = Path(__file__).parent.parent  # where `-m` finds the engine's process
 START_S, ANSWER_S = 60.0, 300.0
 
 
@@ -79,12 +80,14 @@ class _Watch:
             raise self.failures[0].error
 
 
-def measure_overhead(folder: Path, num_threads: int, num_rounds: int) -> list[Overhead]:
-    """Batches in turn, `num_rounds` times; rows in the order of WAYS and BATCHES."""
+def measure_overhead(
+    folder: Path, num_threads: int, num_rounds: int, batches: Sequence[int] = BATCHES
+) -> list[Overhead]:
+    """Batches in turn, `num_rounds` times; rows in the order of WAYS and batches."""
     vocab_size = Manifest.load(folder).vocab_size
     random = np.random.default_rng(0)
     windows: dict[tuple[str, int], list[tuple[float, float]]] = {
-        (way, batch): [] for way in WAYS for batch in BATCHES
+        (way, batch): [] for way in WAYS for batch in batches
     }
     with tempfile.TemporaryDirectory(prefix="nt-") as temporary:  # a socket's path must be short
         times = Path(temporary, "times.json")
@@ -129,9 +132,10 @@ def _row(
 def _engine(folder: Path, times: Path, num_threads: int) -> Iterator[EngineClient]:
     """A client of an engine process that writes `times` when it ends."""
     socket = times.with_name("engine.sock")
-    words = [times, folder, "--socket", socket, "--threads", num_threads]
+    words = [times, folder.resolve(), "--socket", socket, "--threads", num_threads]
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.stopwatch", *map(str, words)],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

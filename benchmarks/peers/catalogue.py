@@ -83,7 +83,7 @@ def python_of(peer: Peer, venvs: Path) -> Path:
 
 
 def install(peers: Sequence[Peer], venvs: Path, environment: Mapping[str, str]) -> list[str]:
-    """Make the environments of these peers; a line for each that failed.
+    """Make the environments of these peers, or mend them; a line for each that failed.
 
     What pip says goes to stderr.
     """
@@ -91,11 +91,10 @@ def install(peers: Sequence[Peer], venvs: Path, environment: Mapping[str, str]) 
     for engine in dict.fromkeys(one.engine for one in peers if one.engine != OWN):
         folder = venvs / engine
         requirements = HERE / f"requirements-{engine}.txt"
-        python = str(folder / "bin" / "python")
-        commands = (
-            [sys.executable, "-m", "venv", str(folder)],
-            [python, "-m", "pip", "install", "-r", str(requirements)],
-        )
+        python = folder / "bin" / "python"
+        commands = [[str(python), "-m", "pip", "install", "-r", str(requirements)]]
+        if not python.is_file():
+            commands.insert(0, [sys.executable, "-m", "venv", str(folder)])
         for command in commands:
             done = subprocess.run(
                 command, check=False, stdout=sys.stderr, env={**environment, **BUILD_SETTINGS}

@@ -5,6 +5,7 @@ Comes in: a checkpoint and which peers. Goes out: what each did, and why some co
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -38,9 +39,10 @@ def measure_peers(
 ) -> Measured:
     """Measure these peers on a Hugging Face GPT-2 folder, or on random weights in GPT-2's size.
 
-    `work` keeps what each peer made of the checkpoint for the next time. Raises PeerError when the
-    checkpoint can't be measured, or no peer is left.
+    `work` keeps what each peer made of the checkpoint for the next time; `max_s` counts from here.
+    Raises PeerError when the checkpoint can't be measured, or no peer is left.
     """
+    started_s = time.monotonic()
     errors: dict[str, str] = {}
     workers: list[Worker] = []
     with ExitStack() as stack:
@@ -66,7 +68,7 @@ def measure_peers(
             workloads,
             vocab_size,
             num_rounds=num_rounds,
-            max_s=max_s,
+            max_s=max_s - (time.monotonic() - started_s),
             progress=progress,
         )
     return Measured(tracks, errors)

@@ -71,7 +71,7 @@ def run_rounds(
     max_s: float,
     progress: Callable[[str], None],
 ) -> list[Track]:
-    """Up to `num_rounds`; none begins that would end after `max_s`, going by the longest so far."""
+    """Up to `num_rounds`; after the first none begins that would, by the longest, pass `max_s`."""
     tracks = [
         Track(one.peer, one.versions, {load.name: [] for load in workloads}) for one in workers
     ]

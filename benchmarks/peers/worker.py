@@ -63,6 +63,11 @@ class Worker:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def ask(self, prompts: list[list[int]], num_new: int) -> Answer:
         """Let it continue prompts; raises PeerError when it fails or takes too long."""
         assert self._process.stdin is not None
@@ -75,7 +80,7 @@ class Worker:
 
     def resident_mib(self) -> int:
         """Memory that it holds at this moment."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * 4096 // MIB
 
     def close(self) -> None:
