@@ -7,7 +7,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 REPOSITORY = model_repository
 DEMO = $(wildcard demo/*)
 
-.PHONY: run test lint clean
+.PHONY: run test lint peers clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -20,8 +20,12 @@ lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+peers: $(VENV)/.run  ## other engines on the same weights, each in its own environment
+	$(BIN)/python -m benchmarks peers --install
+	$(BIN)/python -m benchmarks peers --json peers.json
+
 clean:  ## what run and test made, the virtual environment too
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venvs peers.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf $(REPOSITORY)/*/warmup
 	git clean -fdXq $(REPOSITORY)
 

@@ -148,11 +148,15 @@ def overhead(args: argparse.Namespace) -> int:
     if _printed_json(args, rows):
         return 0
     print(f"the engine's process, {args.threads} threads, medians over steps, {machine()}")
-    print(f"{'':<10}{'batch':>6}{'steps':>7}{'step ms':>9}{'not the graph ms':>18}{'share':>8}")
+    print(
+        f"{'':<10}{'batch':>6}{'steps':>7}{'step ms':>9}{'not the graph ms':>18}{'of it CPU':>11}",
+        end="",
+    )
+    print(f"{'share':>8}")
     for row in rows:
         print(
             f"{row.way:<10}{row.batch:>6}{row.num_steps:>7}{row.step_ms:>9.2f}"
-            f"{row.overhead_ms:>18.3f}{row.share:>8.1%}"
+            f"{row.overhead_ms:>18.3f}{row.overhead_cpu_ms:>11.3f}{row.share:>8.1%}"
         )
     return 0
 

@@ -7,6 +7,13 @@ from pathlib import Path
 from benchmarks.peers.catalogue import DEFAULT_VENVS, PEERS
 
 
+def count(text: str) -> int:
+    """A number of at least 1."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value} is given, the least is 1")
+    return value
+
+
 def add_latency(add: argparse.ArgumentParser) -> None:
     """A running server, one prompt."""
     _add_urls(add)
@@ -27,9 +34,9 @@ def add_reference(add: argparse.ArgumentParser) -> None:
 def add_soak(add: argparse.ArgumentParser) -> None:
     """A running server, many clients."""
     _add_urls(add)
-    add.add_argument("--clients", type=int, default=32, help="default: %(default)s")
+    add.add_argument("--clients", type=count, default=32, help="default: %(default)s")
     add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
-    add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
+    add.add_argument("--max-tokens", type=count, default=48, help="at most; default: %(default)s")
 
 
 def add_replay(add: argparse.ArgumentParser) -> None:
@@ -43,10 +50,10 @@ def add_replay(add: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead: prompts of random tokens, which leave nothing to reuse",
     )
-    add.add_argument("--users", type=int, nargs="+", default=[1, 4], help="default: %(default)s")
-    add.add_argument("--rounds", type=int, default=200, help="of each user; default: %(default)s")
-    add.add_argument("--every", type=int, default=12, help="characters; default: %(default)s")
-    add.add_argument("--max-tokens", type=int, default=24, help="default: %(default)s")
+    add.add_argument("--users", type=count, nargs="+", default=[1, 4], help="default: %(default)s")
+    add.add_argument("--rounds", type=count, default=200, help="of each user; default: %(default)s")
+    add.add_argument("--every", type=count, default=12, help="characters; default: %(default)s")
+    add.add_argument("--max-tokens", type=count, default=24, help="default: %(default)s")
     add.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s")
     add.add_argument("--stop-at", default="none", help="as the setting; default: %(default)s")
     _add_threads(add)
@@ -72,7 +79,7 @@ def add_overhead(add: argparse.ArgumentParser) -> None:
 def add_gap(add: argparse.ArgumentParser) -> None:
     """A version, and the prompt that arrives."""
     _add_version(add, "its newest version")
-    add.add_argument("--prompt-tokens", type=int, default=900, help="default: %(default)s")
+    add.add_argument("--prompt-tokens", type=count, default=900, help="default: %(default)s")
     _add_rounds(add, 10)
     _add_threads(add)
     _add_json(add)
@@ -111,7 +118,7 @@ def add_peers(add: argparse.ArgumentParser) -> None:
         default=12,
         help="in all: no second round begins that would end later; default: %(default)s",
     )
-    add.add_argument("--threads", type=int, default=2, help="of each peer; default: %(default)s")
+    add.add_argument("--threads", type=count, default=2, help="of each peer; default: %(default)s")
     add.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
 
 
@@ -133,13 +140,13 @@ def _add_version(add: argparse.ArgumentParser, help_text: str) -> None:
 
 
 def _add_rounds(add: argparse.ArgumentParser, default: int) -> None:
-    add.add_argument("--rounds", type=int, default=default, help="default: %(default)s")
+    add.add_argument("--rounds", type=count, default=default, help="default: %(default)s")
 
 
 def _add_threads(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--threads",
-        type=int,
+        type=count,
         default=len(os.sched_getaffinity(0)),
         help="of the runtime; default: one a usable core",
     )

@@ -42,13 +42,18 @@ START_S, ANSWER_S = 60.0, 300.0
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Medians over steps: a whole one, what of it is not the runtime's, and that one's share."""
+    """Medians over steps: a whole one, what of it is not the runtime's, and that one's share.
+
+    `overhead_cpu_ms` is what the engine's thread computed in that time; the rest it waited, for the
+    processor mostly, when others want it too.
+    """
 
     way: str
     batch: int
     num_steps: int
     step_ms: float
     overhead_ms: float
+    overhead_cpu_ms: float
     share: float
 
 
@@ -117,15 +122,15 @@ def _row(
     way: str, batch: int, runs: NDArray[np.float64], windows: Sequence[tuple[float, float]]
 ) -> Overhead:
     """Steps from the end of one run to the end of the next, within the windows."""
-    began, ended = runs.T
+    began, ended, began_cpu, ended_cpu = runs.T
     is_inside = np.any(
         [(ended[:-1] >= start) & (ended[1:] <= end) for start, end in windows], axis=0
     )
     step_ms = (ended[1:] - ended[:-1])[is_inside] * 1e3
     overhead_ms = (began[1:] - ended[:-1])[is_inside] * 1e3
-    share = float(np.median(overhead_ms / step_ms))
-    medians = float(np.median(step_ms)), float(np.median(overhead_ms))
-    return Overhead(way, batch, len(step_ms), *medians, share)
+    cpu_ms = (began_cpu[1:] - ended_cpu[:-1])[is_inside] * 1e3
+    columns = (step_ms, overhead_ms, cpu_ms, overhead_ms / step_ms)
+    return Overhead(way, batch, len(step_ms), *(float(np.median(one)) for one in columns))
 
 
 @contextmanager
