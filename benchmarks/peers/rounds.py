@@ -7,6 +7,7 @@ ones in each round and the same for every peer.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Workload:
     num_prompts: int
     prompt_tokens: int
     new_tokens: int
+    repeats: int = 1  # a round's rate is the median of so many
 
     def rate(self, answer: Answer, num_new: int) -> float:
         """Tokens a second."""
@@ -43,8 +45,8 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("decode, 1 sequence at 300", "decode", 1, 284, 33),
-    Workload("prefill of 256", "prefill", 1, 256, 1),
+    Workload("decode, 1 sequence at 300", "decode", 1, 284, 33, repeats=3),
+    Workload("prefill of 256", "prefill", 1, 256, 1, repeats=3),
     Workload("served, 8 x (128 + 64)", "served", 8, 128, 64),
     Workload("served, 32 x (128 + 64)", "served", 32, 128, 64),
 )
@@ -109,11 +111,11 @@ def _run_workload(
         if number < 0:
             num_new = min(num_new, NUM_WARM_UP_TOKENS)
         try:
-            answer = worker.ask(prompts, num_new)
+            answers = [worker.ask(prompts, num_new) for _ in range(load.repeats)]
         except PeerError as error:
             track.error = str(error)
             continue
         if number >= 0:
-            track.rates[load.name].append(load.rate(answer, num_new))
+            track.rates[load.name].append(median(load.rate(one, num_new) for one in answers))
             firsts = track.first_tokens.setdefault(load.name, [])
-            firsts += [tokens[0] for tokens in answer.tokens]
+            firsts += [tokens[0] for tokens in answers[0].tokens]

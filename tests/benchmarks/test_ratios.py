@@ -29,11 +29,14 @@ def test_interval_is_the_narrowest_that_misses_one_time_in_ten_at_most(num_round
 
 
 @pytest.mark.parametrize("num_rounds", [1, 2, 3, 4])
-def test_too_few_rounds_give_all_that_was_seen(num_rounds):
+def test_too_few_rounds_give_all_that_was_seen_and_no_verdict(num_rounds):
+    ratio = paired_ratio([3.0] * num_rounds, [2.0] * num_rounds)
+
     assert num_outside(num_rounds) == 0
+    assert ratio.verdict == "too few rounds"
 
 
-@given(st.lists(RATES, min_size=3, max_size=20), st.floats(1.01, 5))
+@given(st.lists(RATES, min_size=5, max_size=20), st.floats(1.01, 5))
 def test_constant_lead_is_seen_through_any_common_noise(noise, lead):
     ratio = paired_ratio([one * lead for one in noise], noise)
 
@@ -46,4 +49,4 @@ def test_constant_lead_is_seen_through_any_common_noise(noise, lead):
     [(1.02, 1.3, "ahead"), (0.7, 0.99, "behind"), (0.98, 1.4, "noise swallows it")],
 )
 def test_verdict_asks_whether_the_interval_holds_one(low, high, verdict):
-    assert Ratio((low + high) / 2, low, high).verdict == verdict
+    assert Ratio((low + high) / 2, low, high, 9).verdict == verdict
