@@ -10,7 +10,7 @@ DEMO = $(wildcard demo/*)
 CHECKPOINT = demo
 GPU_BUILD = build/gpu
 
-.PHONY: run test lint gpu clean
+.PHONY: run test lint gpu peers clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -30,8 +30,12 @@ gpu: $(VENV)/.gpu  ## on a machine with an NVIDIA GPU: a plan of CHECKPOINT, its
 	$(BIN)/python -m pytest tests/runners
 	$(BIN)/python -m benchmarks steps --model-repository $(GPU_BUILD)/repository --rounds 100
 
+peers: $(VENV)/.run  ## other engines on the same weights, each in its own environment
+	$(BIN)/python -m benchmarks peers --install
+	$(BIN)/python -m benchmarks peers --json peers.json
+
 clean:  ## what run and test made, the virtual environment too
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venvs peers.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf $(REPOSITORY)/*/warmup
 	git clean -fdXq $(REPOSITORY)
 

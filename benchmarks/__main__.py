@@ -1,36 +1,14 @@
-"""The command line of the measurements; `latency` and `soak` need a server that runs already."""
+"""The command line of the measurements; some need a server that runs already (`make run`)."""
 
 import argparse
-import dataclasses
-import json
-import os
 import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from benchmarks.healing import measure_healing
-from benchmarks.latency import measure_latency
-from benchmarks.random_model import write_random_version
-from benchmarks.reference import measure_reference
-from benchmarks.replay import measure_replay
-from benchmarks.soak import run_soak
-from benchmarks.steps import (
-    Pair,
-    compare_graphs,
-    compare_mixed,
-    compare_recorded,
-    compare_versions,
-    measure,
-)
-from benchmarks.streams import Load, run_streams
-from benchmarks.threads import measure_threads
-from benchmarks.typing_users import library_files
-from nanotriton.contract import ORT_KV_DTYPES, Manifest, newest_version
-from nanotriton.engine.request import Settings
+from benchmarks import offline, options, served
+from benchmarks.peers.catalogue import PeerError
 from nanotriton.errors import NanotritonError
-from nanotriton.machine import this_machine
 
 EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
@@ -42,303 +20,93 @@ without one:
   python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
   python -m benchmarks threads --random --threads 1 2 --spin off on --busy 1
+  python -m benchmarks overhead --random
+  python -m benchmarks gap --random
+  python -m benchmarks peers --install
+  python -m benchmarks peers --json peers.json
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one measurement; 1 when it found something wrong."""
-    args = build_parser().parse_args(argv)
-    status: int = args.run(args)
+    """Run one measurement; 1 when it found something wrong, or can't be run."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser().parse_args(arguments)
+    args.argv = arguments
+    try:
+        status: int = args.run(args)
+    except (NanotritonError, PeerError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return status
 
 
-def latency(args: argparse.Namespace) -> int:
-    """Print one row a way."""
-    rows = measure_latency(
-        args.model_repository, args.grpc_url, args.http_url, args.prompt, args.rounds
-    )
-    if args.json:
-        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
-        return 0
-    print(f"one token after {args.prompt!r}, {args.rounds} rounds in turn, {machine()}")
-    print(f"{'':<26}{'median ms':>10}{'p95 ms':>10}{'added ms':>10}")
-    for row in rows:
-        print(f"{row.way:<26}{row.median_ms:>10.2f}{row.p95_ms:>10.2f}{row.added_ms:>10.2f}")
-    return 0
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """What `python -m benchmarks NAME` is."""
+
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
 
 
-def reference(args: argparse.Namespace) -> int:
-    """Print what empty models cost."""
-    found = measure_reference(args.rounds, (args.port, args.port + 1, args.port + 2))
-    print(f"one empty Python model {found['first']:.2f} ms, three in an ensemble ", end="")
-    print(f"{found['ensemble']:.2f} ms (medians of {args.rounds}), {machine()}")
-    return 0
-
-
-def replay(args: argparse.Namespace) -> int:
-    """Print one row a way and number of users."""
-    rows = measure_replay(
-        newest_version(args.model_repository),
-        args.source or library_files(),
-        args.users,
-        Settings(max_tokens=args.max_tokens, temperature=args.temperature, top_k=40, seed=1),
-        every=args.every,
-        num_rounds=args.rounds,
-        num_threads=args.threads,
-    )
-    if args.json:
-        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
-        return 0
-    print(f"{args.max_tokens} tokens every {args.every} characters typed, {machine()}")
-    print("medians over requests; 'times' is each request's own ratio to the plain engine")
-    titles = ("first ms", "times", "tokens/s", "times", "reused", "accepted", "differ")
-    print(f"{'users':<7}{'way':<13}" + "".join(f"{title:>10}" for title in titles))
-    for row in rows:
-        print(
-            f"{row.users:<7}{row.way:<13}{row.first_ms:>10.2f}{row.first_ratio:>10.2f}"
-            f"{row.tokens_per_s:>10.0f}{row.speed_ratio:>10.2f}{row.reused:>10.0%}"
-            f"{row.accepted:>10.0%}{row.num_different:>6}/{row.num_requests:<4}"
-        )
-    return 0
-
-
-def healing(args: argparse.Namespace) -> int:
-    """Print one row a kind of cut, with and without healing."""
-    rows = measure_healing(
-        newest_version(args.model_repository),
-        args.source or library_files(),
-        args.cuts,
-        args.seed,
-        args.threads,
-    )
-    if args.json:
-        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
-        return 0
-    print(f"greedy completions that are what the author wrote, {machine()}")
-    print(f"{'cuts':<10}{'number':>8}{'healing':>10}{'characters':>12}{'line':>8}")
-    for row in rows:
-        print(
-            f"{row.cuts:<10}{row.num_cuts:>8}{'on' if row.healing else 'off':>10}"
-            f"{row.characters:>12.1%}{row.line:>8.1%}"
-        )
-    return 0
-
-
-def soak(args: argparse.Namespace) -> int:
-    """Print the counts; 1 when anything failed or differed."""
-    if args.streams:
-        return soak_streams(args)
-    result = run_soak(args.grpc_url, args.http_url, args.clients, args.seconds, args.max_tokens)
-    print(json.dumps({"machine": machine(), "clients": args.clients, **result.describe()}))
-    for line in (*result.errors[:5], *result.differences[:5]):
-        print(line, file=sys.stderr)
-    return 1 if result.errors or result.differences else 0
-
-
-def soak_streams(args: argparse.Namespace) -> int:
-    """Print what many streams left behind; 1 when anything failed, leaked or grew."""
-    load = Load(args.streams, args.minutes, args.cancel_rate, args.max_tokens)
-    result = run_streams((args.grpc_url, args.http_url), args.model_repository, load)
-    print(json.dumps({"machine": machine(), "streams": args.streams, **result.describe()}))
-    faults = result.faults(args.max_slope)
-    for line in faults:
-        print(line, file=sys.stderr)
-    return 1 if faults else 0
-
-
-def steps(args: argparse.Namespace) -> int:
-    """Print one row a kind of step; 1 when the version has neither a second graph nor a plan."""
-    with tempfile.TemporaryDirectory(prefix="nanotriton-steps-") as temporary:
-        try:
-            ways, pairs = _compared(args, Path(temporary))
-            clock = time.process_time if args.cpu_time else time.perf_counter
-            rows = measure(pairs, args.rounds, clock)
-        except (NanotritonError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    if args.json:
-        print(json.dumps({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}))
-        return 0
-    what = "processor time" if args.cpu_time else "time"
-    print(f"median {what} of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
-    print(f"{'':<14}" + "".join(f"{way + ' ms':>14}" for way in ways) + f"{'ratio':>10}")
-    for row in rows:
-        print(f"{row.kind:<14}{row.first_ms:>14.2f}{row.second_ms:>14.2f}{row.ratio:>10.2f}")
-    return 0
-
-
-def threads(args: argparse.Namespace) -> int:
-    """Print one row a choice and kind of step."""
-    with tempfile.TemporaryDirectory(prefix="nanotriton-threads-") as temporary:
-        folder = (
-            write_random_version(Path(temporary))
-            if args.random
-            else newest_version(args.model_repository)
-        )
-        spinning = [word == "on" for word in args.spin]
-        rows = measure_threads(folder, args.threads, spinning, args.rounds, args.busy)
-    print(f"medians of {args.rounds} rounds in turn, {args.busy} busy beside, {machine()}")
-    print(f"{'step':<14}{'threads':>8}{'spin':>6}{'ms':>10}{'to first':>10}")
-    for row in rows:
-        spin = "on" if row.spinning else "off"
-        print(
-            f"{row.kind:<14}{row.num_threads:>8}{spin:>6}{row.median_ms:>10.2f}{row.ratio:>10.2f}"
-        )
-    return 0
-
-
-def _compared(args: argparse.Namespace, folder: Path) -> tuple[list[str], list[Pair]]:
-    """The names of both ways, and the steps; random versions lie in `folder`."""
-    if args.compare == "kv":
-        folders = [write_random_version(folder, "int8", dtype) for dtype in ORT_KV_DTYPES]
-        return [*ORT_KV_DTYPES], compare_versions(folders, args.threads)
-    version = write_random_version(folder) if args.random else newest_version(args.model_repository)
-    if Manifest.load(version).runner == "trt":
-        return ["launched", "recorded"], compare_recorded(version)
-    if args.compare == "mixed":
-        return ["apart", "together"], compare_mixed(version, args.threads)
-    return ["main", "decode"], compare_graphs(version, args.threads)
-
-
-def machine() -> str:
-    """The processor and how many cores of it this process may use."""
-    return str(this_machine())
+COMMANDS: Mapping[str, _Command] = MappingProxyType(
+    {
+        "latency": _Command(
+            "what the server adds to the engine's own time", options.add_latency, served.latency
+        ),
+        "reference": _Command(
+            "what Triton costs by itself, on its own server",
+            options.add_reference,
+            served.reference,
+        ),
+        "soak": _Command(
+            "many clients at once; both doors must agree", options.add_soak, served.soak
+        ),
+        "replay": _Command(
+            "somebody types: prefix cache and speculation, on/off",
+            options.add_replay,
+            offline.replay,
+        ),
+        "healing": _Command(
+            "lines cut at any character: token healing, on/off",
+            options.add_healing,
+            offline.healing,
+        ),
+        "threads": _Command(
+            "steps by threads and spinning", options.add_thread_choices, offline.threads
+        ),
+        "steps": _Command("a step in one way and another", options.add_steps, offline.steps),
+        "overhead": _Command(
+            "what a step costs beside the graph: scheduling, sampling, messages",
+            options.add_overhead,
+            offline.overhead,
+        ),
+        "gap": _Command(
+            "how long streams wait while somebody's long prompt comes in",
+            options.add_gap,
+            offline.gap,
+        ),
+        "peers": _Command(
+            "other engines on the same weights, paired rounds", options.add_peers, offline.peers
+        ),
+    }
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure a running server.",
+        description="Measure a running server, or the engine by itself.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    add = commands.add_parser("latency", help="what the server adds to the engine's own time")
-    _add_urls(add)
-    add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what it serves"
-    )
-    add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
-    add.add_argument("--rounds", type=int, default=300, help="default: %(default)s")
-    add.add_argument("--json", action="store_true", help="print JSON")
-    add.set_defaults(run=latency)
-
-    add = commands.add_parser("reference", help="what Triton costs by itself, on its own server")
-    add.add_argument("--rounds", type=int, default=300, help="default: %(default)s")
-    add.add_argument(
-        "--port", type=int, default=8200, help="first of three to use; default: %(default)s"
-    )
-    add.set_defaults(run=reference)
-
-    add = commands.add_parser("replay", help="somebody types: prefix cache and speculation, on/off")
-    add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
-    )
-    add.add_argument(
-        "--source", type=Path, nargs="+", help="Python files to type; default: some of Python's own"
-    )
-    add.add_argument("--users", type=int, nargs="+", default=[1, 4], help="default: %(default)s")
-    add.add_argument("--rounds", type=int, default=200, help="of each user; default: %(default)s")
-    add.add_argument("--every", type=int, default=12, help="characters; default: %(default)s")
-    add.add_argument("--max-tokens", type=int, default=24, help="default: %(default)s")
-    add.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s")
-    add.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core"
-    )
-    add.add_argument("--json", action="store_true", help="print JSON")
-    add.set_defaults(run=replay)
-
-    add = commands.add_parser("healing", help="lines cut at any character: token healing, on/off")
-    add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
-    )
-    add.add_argument(
-        "--source", type=Path, nargs="+", help="Python files to cut; default: some of Python's own"
-    )
-    add.add_argument("--cuts", type=int, default=200, help="default: %(default)s")
-    add.add_argument("--seed", type=int, default=1, help="of the places; default: %(default)s")
-    add.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core"
-    )
-    add.add_argument("--json", action="store_true", help="print JSON")
-    add.set_defaults(run=healing)
-
-    add = commands.add_parser("soak", help="many clients at once; both doors must agree")
-    _add_urls(add)
-    add.add_argument("--clients", type=int, default=32, help="default: %(default)s")
-    add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
-    add.add_argument("--max-tokens", type=int, default=48, help="at most; default: %(default)s")
-    add.add_argument(
-        "--streams", type=int, help="instead of pairs: so many streams, and memory watched"
-    )
-    add.add_argument("--minutes", type=float, default=10, help="of --streams; default: %(default)s")
-    add.add_argument(
-        "--cancel-rate", type=float, default=0.3, help="share given up; default: %(default)s"
-    )
-    add.add_argument(
-        "--max-slope", type=float, default=1.0, help="MB a minute; default: %(default)s"
-    )
-    add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what it serves"
-    )
-    add.set_defaults(run=soak)
-
-    add = commands.add_parser("steps", help="a step in one way and another, without a server")
-    add.add_argument(
-        "--compare",
-        choices=("graphs", "mixed", "kv"),
-        default="graphs",
-        help="the graphs of a version of --precision auto; a prompt's chunk and decode rows, mixed "
-        "and apart; KV caches of float32 and int8, on random weights; default: %(default)s",
-    )
-    add.add_argument(
-        "--model-repository",
-        type=Path,
-        default=Path("model_repository"),
-        help="its newest version, which may be a TensorRT plan",
-    )
-    add.add_argument(
-        "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"
-    )
-    add.add_argument("--rounds", type=int, default=30, help="default: %(default)s")
-    add.add_argument(
-        "--threads",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="of the runtime; default: one a usable core",
-    )
-    add.add_argument(
-        "--cpu-time",
-        action="store_true",
-        help="of all threads instead of the clock on the wall, for machines with much else to do",
-    )
-    add.add_argument("--json", action="store_true", help="print JSON")
-    add.set_defaults(run=steps)
-    _add_threads(commands)
+    for name, command in COMMANDS.items():
+        add = commands.add_parser(name, help=command.help)
+        command.add_options(add)
+        add.set_defaults(run=command.run)
     return parser
-
-
-def _add_threads(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    add = commands.add_parser("threads", help="steps by threads and spinning, without a server")
-    add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what to run"
-    )
-    add.add_argument("--random", action="store_true", help="instead: the size of GPT-2 (124M)")
-    add.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: %(default)s")
-    add.add_argument(
-        "--spin", choices=("on", "off"), nargs="+", default=["off", "on"], help="default: both"
-    )
-    add.add_argument(
-        "--busy", type=int, default=0, help="processes that compute beside it; default: %(default)s"
-    )
-    add.add_argument("--rounds", type=int, default=30, help="default: %(default)s")
-    add.set_defaults(run=threads)
-
-
-def _add_urls(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--grpc-url", default="localhost:8001", help="default: %(default)s")
-    parser.add_argument("--http-url", default="localhost:8000", help="default: %(default)s")
 
 
 if __name__ == "__main__":

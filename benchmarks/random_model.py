@@ -9,6 +9,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,19 @@ from safetensors.numpy import save_file
 
 from nanotriton.contract import RANKS_FILE
 
-NUM_LAYERS, NUM_HEADS, WIDTH, CONTEXT, NUM_TOKENS = 12, 12, 768, 1024, 50257
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """GPT-2's smallest, 124 million parameters."""
+
+    num_layers: int = 12
+    num_heads: int = 12
+    width: int = 768
+    context: int = 1024
+    num_tokens: int = 50257
+
+
+GPT2 = Sizes()
 DEVIATION = 0.02  # GPT-2's own initialisation
 
 
@@ -24,27 +37,33 @@ def write_random_version(folder: Path, precision: str = "auto", kv: str = "float
     """About a minute of work and 700 MB of files; returns the version's folder."""
     checkpoint, version = folder / "checkpoint", folder / f"{precision}_{kv}"
     if not checkpoint.exists():
-        checkpoint.mkdir()
-        _write_checkpoint(checkpoint)
-    # Random weights have nothing that calibration could save, and it takes minutes.
+        write_checkpoint(checkpoint)
+    export_version(checkpoint, version, precision, kv)
+    return version
+
+
+def export_version(
+    checkpoint: Path, version: Path, precision: str = "auto", kv: str = "float32"
+) -> None:
+    """4-bit weights rounded plainly, which costs quality, not time; calibration takes minutes."""
     plainly = ["--calibration-tokens", "0"] if kv == "float32" else []
     for words in (
         ["graph", str(checkpoint), "--out", str(version), "--infill", "no"],
         ["quantized", str(version), "--precision", precision, "--kv", kv, *plainly],
     ):
         subprocess.run([sys.executable, "-m", "export", *words], check=True, stdout=sys.stderr)
-    return version
 
 
-def _write_checkpoint(folder: Path) -> None:
-    """A Hugging Face GPT-2 folder and a ranks file of as many tokens."""
+def write_checkpoint(folder: Path, sizes: Sizes = GPT2) -> None:
+    """A new Hugging Face GPT-2 folder, and in it a ranks file of as many tokens."""
+    folder.mkdir()
     config = {
         "model_type": "gpt2",
-        "n_layer": NUM_LAYERS,
-        "n_head": NUM_HEADS,
-        "n_embd": WIDTH,
-        "n_positions": CONTEXT,
-        "vocab_size": NUM_TOKENS,
+        "n_layer": sizes.num_layers,
+        "n_head": sizes.num_heads,
+        "n_embd": sizes.width,
+        "n_positions": sizes.context,
+        "vocab_size": sizes.num_tokens,
     }
     (folder / "config.json").write_text(json.dumps(config))
     random = np.random.default_rng(0)
@@ -52,25 +71,31 @@ def _write_checkpoint(folder: Path) -> None:
     def normal(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return random.standard_normal(shape, np.float32) * np.float32(DEVIATION)
 
-    weights = {"wte.weight": normal(NUM_TOKENS, WIDTH), "wpe.weight": normal(CONTEXT, WIDTH)}
+    width = sizes.width
+    weights = {
+        "wte.weight": normal(sizes.num_tokens, width),
+        "wpe.weight": normal(sizes.context, width),
+    }
     norms = ["ln_f"]
-    for layer in (f"h.{index}" for index in range(NUM_LAYERS)):
+    for layer in (f"h.{index}" for index in range(sizes.num_layers)):
         norms += [f"{layer}.ln_1", f"{layer}.ln_2"]
         for name, num_inputs, num_outputs in (
-            ("attn.c_attn", WIDTH, 3 * WIDTH),
-            ("attn.c_proj", WIDTH, WIDTH),
-            ("mlp.c_fc", WIDTH, 4 * WIDTH),
-            ("mlp.c_proj", 4 * WIDTH, WIDTH),
+            ("attn.c_attn", width, 3 * width),
+            ("attn.c_proj", width, width),
+            ("mlp.c_fc", width, 4 * width),
+            ("mlp.c_proj", 4 * width, width),
         ):
             weights[f"{layer}.{name}.weight"] = normal(num_inputs, num_outputs)
             weights[f"{layer}.{name}.bias"] = np.zeros(num_outputs, np.float32)
     for name in norms:
-        weights[f"{name}.weight"] = np.ones(WIDTH, np.float32)
-        weights[f"{name}.bias"] = np.zeros(WIDTH, np.float32)
+        weights[f"{name}.weight"] = np.ones(width, np.float32)
+        weights[f"{name}.bias"] = np.zeros(width, np.float32)
     save_file(weights, folder / "model.safetensors")
     tokens = (bytes(one) for size in (1, 2) for one in itertools.product(range(256), repeat=size))
     lines = (
         b"%s %d\n" % (base64.b64encode(token), rank)
-        for rank, token in enumerate(itertools.islice(tokens, NUM_TOKENS - 1))  # and end of text
+        for rank, token in enumerate(
+            itertools.islice(tokens, sizes.num_tokens - 1)
+        )  # and end of text
     )
     (folder / RANKS_FILE).write_bytes(b"".join(lines))

@@ -15,7 +15,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from benchmarks.typing_users import functions_of, typed_prompts
+from benchmarks.ratios import Ratio, paired_ratio
+from benchmarks.typing_users import random_series, typed_series
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Failure, is_final
 from nanotriton.engine.request import Request, Settings
@@ -28,13 +29,15 @@ WAYS: Mapping[str, tuple[bool, bool]] = MappingProxyType(  # prefix cache, specu
     | {"both": (True, True)}
 )
 NUM_WARM_UP = 3
+RANDOM_PROMPT = 200  # tokens; about what the typed ones have
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's time to its first token, its tokens a second from then on, and the tokens."""
+    """One request: time to its first token, tokens a second after it and in all, the tokens."""
 
     first_ms: float
+    decode_per_s: float
     tokens_per_s: float
     tokens: tuple[int, ...]
 
@@ -43,17 +46,20 @@ class Answer:
 class Row:
     """One way with so many users at once; shares of prompt tokens reused and of drafts accepted.
 
-    `first_ratio` and `speed_ratio` say how many times faster than plain the median request was.
-    `num_different` texts are not the plain engine's: nearly tied tokens, or a fault.
+    `decode_per_s` counts from the first token on, `tokens_per_s` from when the request was sent.
+    `first_ratio`, `decode_ratio` and `speed` say how many times faster than plain the median
+    request was. `num_different` texts are not the plain engine's: nearly tied tokens, or a fault.
     """
 
     users: int
     way: str
     num_requests: int
     first_ms: float
+    decode_per_s: float
     tokens_per_s: float
     first_ratio: float
-    speed_ratio: float
+    decode_ratio: float
+    speed: Ratio
     reused: float
     accepted: float
     num_different: int
@@ -61,7 +67,7 @@ class Row:
 
 def measure_replay(
     folder: Path,
-    files: Sequence[Path],
+    files: Sequence[Path] | None,
     users: Sequence[int],
     settings: Settings,
     *,
@@ -69,16 +75,19 @@ def measure_replay(
     num_rounds: int,
     num_threads: int,
 ) -> list[Row]:
-    """Replay `num_rounds` keystroke requests of each user, for each number of users."""
+    """Replay `num_rounds` keystroke requests of each user, for each number of users.
+
+    Without `files` every prompt is made of new random tokens: what the features cost where they
+    can't bring anything.
+    """
     tokenizer = load_tokenizer(folder)
     runners = [OrtRunner(folder, 2 * max(users), num_threads) for _ in WAYS]
     room = runners[0].context - settings.max_tokens
-    series = [
-        prompts
-        for file in files
-        for above, function in functions_of(file.read_text(encoding="utf-8"))
-        if (prompts := typed_prompts(above, function, every, tokenizer, room))
-    ]
+    if files is None:
+        num_prompts = max(users) * (num_rounds + NUM_WARM_UP)
+        series = random_series(num_prompts, min(RANDOM_PROMPT, room), runners[0].vocab_size)
+    else:
+        series = typed_series(files, every, tokenizer, room)
     rows: list[Row] = []
     for num_users in users:
         engines = [
@@ -129,12 +138,17 @@ def ask(engine: Engine, prompts: Sequence[Sequence[int]], settings: Settings) ->
             tokens[number] += event.tokens
             assert not is_final(event) or event.usage
     return [
-        Answer((times[0] - started_s) * 1e3, _speed(times, len(found)), found)
+        Answer(
+            (times[0] - started_s) * 1e3,
+            _decode_speed(times, len(found)),
+            len(found) / (times[-1] - started_s),
+            found,
+        )
         for times, found in zip(arrivals, tokens, strict=True)
     ]
 
 
-def _speed(times: Sequence[float], num_tokens: int) -> float:
+def _decode_speed(times: Sequence[float], num_tokens: int) -> float:
     """Tokens a second after the first one; NaN when there was only one."""
     return (num_tokens - 1) / (times[-1] - times[0]) if num_tokens > 1 else float("nan")
 
@@ -143,17 +157,20 @@ def _row(
     users: int, way: str, found: list[Answer], plain: list[Answer], stats: Mapping[str, int]
 ) -> Row:
     first_ms = np.array([one.first_ms for one in found])
-    speed = np.array([one.tokens_per_s for one in found])
+    decode = np.array([one.decode_per_s for one in found])
+    speed = [one.tokens_per_s for one in found]
     plain_ms = np.array([one.first_ms for one in plain])
-    plain_speed = np.array([one.tokens_per_s for one in plain])
+    plain_decode = np.array([one.decode_per_s for one in plain])
     return Row(
         users,
         way,
         len(found),
         float(np.median(first_ms)),
-        float(np.nanmedian(speed)),
+        float(np.nanmedian(decode)),
+        float(np.median(speed)),
         float(np.median(plain_ms / first_ms)),
-        float(np.nanmedian(speed / plain_speed)),
+        float(np.nanmedian(decode / plain_decode)),
+        paired_ratio(speed, [one.tokens_per_s for one in plain]),
         stats["prefix_hit_tokens"] / max(1, stats["prefix_lookup_tokens"]),
         stats["num_accepted"] / max(1, stats["num_drafted"]),
         sum(one.tokens != other.tokens for one, other in zip(found, plain, strict=True)),

@@ -1,13 +1,15 @@
 """People who write code: the prompts that an editor sends while somebody types a function.
 
-Comes in: Python files. Goes out: for each function a growing series of prompts. Knows nothing of
-engines.
+Comes in: Python files. Goes out: for each function a growing series of prompts; or prompts of
+random tokens, which no editor sends. Knows nothing of engines.
 """
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from nanotriton.tokenizer import Tokenizer
 
@@ -31,6 +33,25 @@ def functions_of(source: str) -> Iterator[tuple[str, str]]:
             text = "".join(lines[node.lineno - 1 : node.end_lineno])
             if LEAST_CHARACTERS <= len(text) <= MOST_CHARACTERS:
                 yield "".join(lines[: node.lineno - 1]), text
+
+
+def typed_series(
+    files: Iterable[Path], every: int, tokenizer: Tokenizer, room: int
+) -> list[list[list[int]]]:
+    """The prompts of each function in these files, function by function."""
+    return [
+        prompts
+        for file in files
+        for above, function in functions_of(file.read_text(encoding="utf-8"))
+        if (prompts := typed_prompts(above, function, every, tokenizer, room))
+    ]
+
+
+def random_series(num_prompts: int, num_tokens: int, vocab_size: int) -> list[list[list[int]]]:
+    """Prompts that have nothing in common with each other or with themselves, each a series."""
+    ids = np.random.default_rng(0).integers(0, vocab_size, (num_prompts, 1, num_tokens))
+    series: list[list[list[int]]] = ids.tolist()
+    return series
 
 
 def typed_prompts(

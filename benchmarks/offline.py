@@ -1,0 +1,212 @@
+"""The measurements that need no server: what each one prints, and its exit status."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.gap import measure_gap
+from benchmarks.healing import measure_healing
+from benchmarks.machine import describe, machine, printed_json
+from benchmarks.overhead import measure_overhead
+from benchmarks.peers.catalogue import choose, install
+from benchmarks.peers.measure import measure_peers
+from benchmarks.peers.report import describe_tracks, table_lines
+from benchmarks.peers.rounds import WORKLOADS
+from benchmarks.random_model import write_random_version
+from benchmarks.replay import measure_replay
+from benchmarks.steps import (
+    Pair,
+    compare_graphs,
+    compare_mixed,
+    compare_recorded,
+    compare_versions,
+    measure,
+)
+from benchmarks.threads import measure_threads
+from benchmarks.typing_users import library_files
+from nanotriton.contract import ORT_KV_DTYPES, Manifest, newest_version
+from nanotriton.engine.request import Settings
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Print one row a way and number of users."""
+    settings = Settings(
+        max_tokens=args.max_tokens,
+        temperature=args.temperature,
+        top_k=40,
+        seed=1,
+        stop_at=args.stop_at,
+    )
+    rows = measure_replay(
+        newest_version(args.model_repository),
+        None if args.random_prompts else args.source or library_files(),
+        args.users,
+        settings,
+        every=args.every,
+        num_rounds=args.rounds,
+        num_threads=args.threads,
+    )
+    if printed_json(args, rows):
+        return 0
+    what = "new random prompts" if args.random_prompts else f"every {args.every} characters typed"
+    print(f"up to {args.max_tokens} tokens for {what}, stop_at={args.stop_at}, {machine()}")
+    print("medians over requests; 'times' is each request's own ratio to the plain engine")
+    titles = ("first ms", "times", "decode/s", "times", "tokens/s", "times", "interval")
+    print(f"{'users':<7}{'way':<12}" + "".join(f"{title:>9}" for title in titles), end="")
+    print("    reused  accepted  differ")
+    for row in rows:
+        print(
+            f"{row.users:<7}{row.way:<12}{row.first_ms:>9.2f}{row.first_ratio:>9.2f}"
+            f"{row.decode_per_s:>9.0f}{row.decode_ratio:>9.2f}{row.tokens_per_s:>9.0f}"
+            f"{row.speed.value:>9.2f}  {row.speed.low:>5.2f}-{row.speed.high:<5.2f}"
+            f"{row.reused:>8.0%}{row.accepted:>10.0%}{row.num_different:>4}/{row.num_requests}"
+        )
+    return 0
+
+
+def healing(args: argparse.Namespace) -> int:
+    """Print one row a kind of cut, with and without healing."""
+    rows = measure_healing(
+        newest_version(args.model_repository),
+        args.source or library_files(),
+        args.cuts,
+        args.seed,
+        args.threads,
+    )
+    if printed_json(args, rows):
+        return 0
+    print(f"greedy completions that are what the author wrote, {machine()}")
+    print(f"{'cuts':<10}{'number':>8}{'healing':>10}{'characters':>12}{'line':>8}")
+    for row in rows:
+        print(
+            f"{row.cuts:<10}{row.num_cuts:>8}{'on' if row.healing else 'off':>10}"
+            f"{row.characters:>12.1%}{row.line:>8.1%}"
+        )
+    return 0
+
+
+def steps(args: argparse.Namespace) -> int:
+    """Print one row a kind of step."""
+    with tempfile.TemporaryDirectory(prefix="nanotriton-steps-") as temporary:
+        ways, pairs = _compared(args, Path(temporary))
+        clock = time.process_time if args.cpu_time else time.perf_counter
+        rows = measure(pairs, args.rounds, clock)
+    if printed_json(args, rows):
+        return 0
+    what = "processor time" if args.cpu_time else "time"
+    print(f"median {what} of {args.rounds} rounds in turn, {args.threads} threads, {machine()}")
+    print(f"{'':<14}" + "".join(f"{way + ' ms':>14}" for way in ways) + f"{'ratio':>10}")
+    for row in rows:
+        print(f"{row.kind:<14}{row.first_ms:>14.2f}{row.second_ms:>14.2f}{row.ratio:>10.2f}")
+    return 0
+
+
+def threads(args: argparse.Namespace) -> int:
+    """Print one row a choice and kind of step."""
+    with _version(args) as folder:
+        spinning = [word == "on" for word in args.spin]
+        rows = measure_threads(folder, args.threads, spinning, args.rounds, args.busy)
+    print(f"medians of {args.rounds} rounds in turn, {args.busy} busy beside, {machine()}")
+    print(f"{'step':<14}{'threads':>8}{'spin':>6}{'ms':>10}{'to first':>10}")
+    for row in rows:
+        spin = "on" if row.spinning else "off"
+        print(
+            f"{row.kind:<14}{row.num_threads:>8}{spin:>6}{row.median_ms:>10.2f}{row.ratio:>10.2f}"
+        )
+    return 0
+
+
+def overhead(args: argparse.Namespace) -> int:
+    """Print one row a batch size and way of sampling."""
+    with _version(args) as folder:
+        rows = measure_overhead(folder, args.threads, args.rounds)
+    if printed_json(args, rows):
+        return 0
+    print(f"the engine's process, {args.threads} threads, medians over steps, {machine()}")
+    print(
+        f"{'':<10}{'batch':>6}{'steps':>7}{'step ms':>9}{'not the graph ms':>18}{'of it CPU':>11}",
+        end="",
+    )
+    print(f"{'share':>8}")
+    for row in rows:
+        print(
+            f"{row.way:<10}{row.batch:>6}{row.num_steps:>7}{row.step_ms:>9.2f}"
+            f"{row.overhead_ms:>18.3f}{row.overhead_cpu_ms:>11.3f}{row.share:>8.1%}"
+        )
+    return 0
+
+
+def gap(args: argparse.Namespace) -> int:
+    """Print one row a way of using the graphs."""
+    with _version(args) as folder:
+        rows = measure_gap(folder, args.prompt_tokens, args.rounds, args.threads)
+    if printed_json(args, rows):
+        return 0
+    print(
+        f"ms between tokens of 4 streams, {args.rounds} prompts of {args.prompt_tokens} tokens "
+        f"arriving, {args.threads} threads, {machine()}"
+    )
+    titles = ("quiet", "arriving", "p99", "p99/median", "p99/quiet", "its first")
+    print(f"{'':<8}{'gaps':>6}" + "".join(f"{title:>12}" for title in titles))
+    for row in rows:
+        print(
+            f"{row.way:<8}{row.num_gaps:>6}{row.quiet_ms:>12.2f}{row.median_ms:>12.2f}"
+            f"{row.p99_ms:>12.2f}{row.ratio:>12.2f}{row.to_quiet:>12.2f}{row.first_ms:>12.0f}"
+        )
+    return 0
+
+
+def peers(args: argparse.Namespace) -> int:
+    """Print a table a workload, or install; 1 when a peer that was asked for failed."""
+    if args.install is not None:
+        failures = install(choose(args.install), args.venvs, os.environ)
+        print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
+        return 1 if failures else 0
+    chosen = choose(args.only)
+    about = describe(args.argv)
+    measured = measure_peers(
+        chosen,
+        args.checkpoint,
+        venvs=args.venvs,
+        work=args.work,
+        num_threads=args.threads,
+        num_rounds=args.rounds,
+        max_s=args.max_minutes * 60,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(f"{about['machine']}, load {about['load_average']:.1f} at the start, ", end="")
+    print(f"{args.threads} threads each, {args.checkpoint or 'random GPT-2 124M'}")
+    print(*table_lines(measured.tracks, WORKLOADS, measured.errors), sep="\n")
+    if args.json:
+        figures = describe_tracks(measured.tracks, WORKLOADS, measured.errors)
+        args.json.write_text(json.dumps(about | figures, indent=1) + "\n")
+    return 1 if measured.errors or any(one.error for one in measured.tracks) else 0
+
+
+def _compared(args: argparse.Namespace, folder: Path) -> tuple[list[str], list[Pair]]:
+    """The names of both ways, and the steps; random versions lie in `folder`."""
+    if args.compare == "kv":
+        folders = [write_random_version(folder, "int8", dtype) for dtype in ORT_KV_DTYPES]
+        return [*ORT_KV_DTYPES], compare_versions(folders, args.threads)
+    version = write_random_version(folder) if args.random else newest_version(args.model_repository)
+    if Manifest.load(version).runner == "trt":
+        return ["launched", "recorded"], compare_recorded(version)
+    if args.compare == "mixed":
+        return ["apart", "together"], compare_mixed(version, args.threads)
+    return ["main", "decode"], compare_graphs(version, args.threads)
+
+
+@contextmanager
+def _version(args: argparse.Namespace) -> Iterator[Path]:
+    """The version that the options name; one of random weights is gone afterwards."""
+    if not args.random:
+        yield newest_version(args.model_repository)
+        return
+    with tempfile.TemporaryDirectory(prefix="nanotriton-random-") as temporary:
+        yield write_random_version(Path(temporary))

@@ -1,0 +1,1 @@
+"""Other engines on the same weights: what our own is measured against."""

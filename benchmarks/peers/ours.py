@@ -1,0 +1,66 @@
+"""Our own engine on the same terms: the graph's greedy tokens for several prompts at once.
+
+The prefix cache and speculation are off, since the peers have nothing like them on and random
+weights repeat themselves. Export runs in a process of its own, as people run it.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.peers.serving import Options, serve
+from benchmarks.random_model import export_version
+from nanotriton.contract import GRAPH_FILE, MANIFEST_FILE, Manifest
+from nanotriton.engine.core import Engine, EngineOptions
+from nanotriton.engine.events import Failure
+from nanotriton.engine.request import Request, Settings
+from nanotriton.runners.graphs import BY_ROWS, GraphUse
+from nanotriton.runners.ort import OrtRunner
+from nanotriton.tokenizer import load_tokenizer
+
+
+class Ours:
+    """An engine over one version; `auto` uses both of its graphs, as it is served."""
+
+    def __init__(self, options: Options) -> None:
+        version = options.work / "version"
+        if not (version / MANIFEST_FILE).is_file():
+            export_version(options.checkpoint, version)
+        runner = OrtRunner(
+            version,
+            options.max_sequences,
+            options.num_threads,
+            graph_use(options.precision, Manifest.load(version)),
+        )
+        limits = EngineOptions(prefix_cache=False, speculation=False)
+        tokenizer = load_tokenizer(version)
+        self._engine = Engine(runner, tokenizer, lambda: 0, time.perf_counter, limits)
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], num_new: int, on_first: Callable[[], None]
+    ) -> list[list[int]]:
+        """All prompts are sent at once, and the engine is stepped until all are answered."""
+        settings = Settings(max_tokens=num_new, ignore_eos=True)
+        tokens: list[list[int]] = [[] for _ in prompts]
+        for number, prompt in enumerate(prompts):
+            self._engine.submit(Request((b"", number), tuple(prompt), settings))
+        while self._engine.has_work:
+            for event in self._engine.step():
+                if isinstance(event, Failure):
+                    raise event.error
+                if not any(tokens):
+                    on_first()
+                tokens[event.key[1]] += event.tokens
+        return tokens
+
+
+def graph_use(precision: str, manifest: Manifest) -> GraphUse:
+    """Which of a version's two graphs answer: "int8", "int4", or "auto" for both."""
+    if precision == "auto":
+        return BY_ROWS
+    assert manifest.decode_graph is not None, "the version was exported with one graph"
+    return GraphUse(only={"int8": GRAPH_FILE, "int4": manifest.decode_graph.file}[precision])
+
+
+if __name__ == "__main__":
+    sys.exit(serve(Ours, ("nanotriton", "onnxruntime")))

@@ -1,0 +1,55 @@
+"""The measurements of a server that runs already: what each one prints, and its exit status."""
+
+import argparse
+import json
+import sys
+
+from benchmarks.latency import measure_latency
+from benchmarks.machine import machine, printed_json
+from benchmarks.reference import measure_reference
+from benchmarks.soak import run_soak
+from benchmarks.streams import Load, run_streams
+
+
+def latency(args: argparse.Namespace) -> int:
+    """Print one row a way."""
+    rows = measure_latency(
+        args.model_repository, args.grpc_url, args.http_url, args.prompt, args.rounds
+    )
+    if printed_json(args, rows):
+        return 0
+    print(f"one token after {args.prompt!r}, {args.rounds} rounds in turn, {machine()}")
+    print(f"{'':<26}{'median ms':>10}{'p95 ms':>10}{'added ms':>10}")
+    for row in rows:
+        print(f"{row.way:<26}{row.median_ms:>10.2f}{row.p95_ms:>10.2f}{row.added_ms:>10.2f}")
+    return 0
+
+
+def reference(args: argparse.Namespace) -> int:
+    """Print what empty models cost."""
+    found = measure_reference(args.rounds, (args.port, args.port + 1, args.port + 2))
+    print(f"one empty Python model {found['first']:.2f} ms, three in an ensemble ", end="")
+    print(f"{found['ensemble']:.2f} ms (medians of {args.rounds}), {machine()}")
+    return 0
+
+
+def soak(args: argparse.Namespace) -> int:
+    """Print the counts; 1 when anything failed or differed."""
+    if args.streams:
+        return soak_streams(args)
+    result = run_soak(args.grpc_url, args.http_url, args.clients, args.seconds, args.max_tokens)
+    print(json.dumps({"machine": machine(), "clients": args.clients, **result.describe()}))
+    for line in (*result.errors[:5], *result.differences[:5]):
+        print(line, file=sys.stderr)
+    return 1 if result.errors or result.differences else 0
+
+
+def soak_streams(args: argparse.Namespace) -> int:
+    """Print what many streams left behind; 1 when anything failed, leaked or grew."""
+    load = Load(args.streams, args.minutes, args.cancel_rate, args.max_tokens)
+    result = run_streams((args.grpc_url, args.http_url), args.model_repository, load)
+    print(json.dumps({"machine": machine(), "streams": args.streams, **result.describe()}))
+    faults = result.faults(args.max_slope)
+    for line in faults:
+        print(line, file=sys.stderr)
+    return 1 if faults else 0

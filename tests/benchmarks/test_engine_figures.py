@@ -1,0 +1,59 @@
+"""Figures of the engine, taken from the demo model: what they count, and what they refuse."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gap import NUM_STREAMS, measure_gap
+from benchmarks.overhead import WAYS, measure_overhead
+from benchmarks.replay import measure_replay
+from benchmarks.typing_users import random_series
+from nanotriton.contract import newest_version
+from nanotriton.engine.request import Settings
+
+
+@pytest.fixture(scope="module")
+def folder(demo_repository: Path) -> Path:
+    """The exported demo model."""
+    return newest_version(demo_repository)
+
+
+def test_overhead_is_a_part_of_the_step_at_every_batch_size(folder):
+    rows = measure_overhead(folder, num_threads=1, num_rounds=1, batches=(1, 4))
+
+    assert [(row.way, row.batch) for row in rows] == [(way, one) for way in WAYS for one in (1, 4)]
+    assert all(row.num_steps > 0 for row in rows)
+    assert all(0 < row.overhead_ms < row.step_ms for row in rows)
+
+
+def test_gap_is_taken_while_each_prompt_enters(folder):
+    auto, int8 = measure_gap(folder, prompt_tokens=200, num_rounds=2, num_threads=1)
+
+    assert (auto.way, int8.way) == ("auto", "int8")
+    for row in (auto, int8):
+        assert row.num_gaps >= NUM_STREAMS
+        assert 0 < row.median_ms <= row.p99_ms
+        assert row.ratio == row.p99_ms / row.median_ms
+
+
+def test_prompt_that_the_model_can_not_read_is_refused_with_both_numbers(folder):
+    with pytest.raises(ValueError, match="the prompt has 9000 tokens, the model reads"):
+        measure_gap(folder, prompt_tokens=9000, num_rounds=1, num_threads=1)
+
+
+def test_random_prompts_leave_nothing_to_reuse_and_are_rated_whole(folder):
+    rows = measure_replay(
+        folder, None, [1], Settings(max_tokens=4), every=0, num_rounds=3, num_threads=1
+    )
+
+    assert [row.way for row in rows] == ["plain", "cache", "speculation", "both"]
+    assert all(row.reused < 0.05 for row in rows)
+    assert all(0 < row.tokens_per_s < row.decode_per_s for row in rows)
+    assert rows[0].speed.value == 1
+
+
+def test_random_prompts_are_all_different():
+    prompts = [prompt for series in random_series(50, 8, 1000) for prompt in series]
+
+    assert len({tuple(prompt) for prompt in prompts}) == 50
+    assert {len(prompt) for prompt in prompts} == {8}
