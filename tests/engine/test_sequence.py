@@ -58,3 +58,14 @@ def test_what_a_unit_holds_back_comes_at_the_end() -> None:
     tokens = [*b"1\n\n "]
 
     assert run([*b"def f(): "], tokens, stop_at="block", max_tokens=4) == ("1\n\n ", "length")
+
+
+def test_unit_is_that_of_the_text_with_what_healing_took_back() -> None:
+    settings = Settings(stop_at="block", token_healing=True)
+    request = Request((b"", 1), tuple(b"def f():"), settings, missing=b"\n if a:\n  b")
+    sequence = Sequence(request, ASCII, context=256, seed=1, arrived_s=0.0)
+    written = [sequence.accept((token,)) for token in b"\n if a:\n  b = 1\n c"]
+
+    assert "".join(one.text for one in written) == " = 1"
+    assert sequence.finish_reason == "stop"
+    assert sequence.num_prompt == len("def f():\n if a:\n  b")
