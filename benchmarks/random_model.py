@@ -26,9 +26,11 @@ def write_random_version(folder: Path, precision: str = "auto", kv: str = "float
     if not checkpoint.exists():
         checkpoint.mkdir()
         _write_checkpoint(checkpoint)
+    # Random weights gain nothing from calibration, but a cache of int8 has no scales without it.
+    calibrated = ["--calibration-tokens", "0" if kv == "float32" else "1024"]
     for words in (
         ["graph", str(checkpoint), "--out", str(version), "--infill", "no"],
-        ["quantized", str(version), "--precision", precision, "--kv", kv],
+        ["quantized", str(version), "--precision", precision, "--kv", kv, *calibrated],
     ):
         subprocess.run([sys.executable, "-m", "export", *words], check=True, stdout=sys.stderr)
     return version
