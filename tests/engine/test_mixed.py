@@ -6,9 +6,10 @@ from driving import PLAIN, Drive, complete_alone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanotriton.engine.scheduler import CHUNK_UNIT
+from nanotriton.engine.scheduler import CHUNK_UNIT, MAX_STRETCH
 
 NUM_SLOTS, CONTEXT, CHUNK = 3, 64, 40
+STEP_S = 0.010
 # A prompt's length, how many tokens it wants, how many steps later the next one comes, and after
 # how many of its own events it is cancelled (99: never).
 REQUESTS = st.lists(
@@ -99,3 +100,36 @@ def test_draft_is_verified_beside_the_other_streams():
     verified = [plan for plan in watched.plans if plan.kind == "verify"]
     assert any(len(plan.decoded) == 2 for plan in verified)
     assert watched.drive.engine.stats()["num_accepted"] > 0
+
+
+def timed(drive, row_s, token_s):
+    """Let the drive's time pass as on a machine where a step, a row and a token cost so much."""
+    run, seconds = drive.runner.run, []
+
+    def run_and_pass(batch):
+        rows, tokens = batch.num_decoded, batch.num_chunked
+        seconds.append(STEP_S + row_s * max(0, rows - 1) + token_s * tokens)
+        drive.now_s += seconds[-1]
+        return run(batch)
+
+    drive.runner.run = run_and_pass
+    return seconds
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(0, STEP_S), st.floats(STEP_S / 100, STEP_S / 20), st.integers(1, 4))
+def test_streams_wait_no_longer_for_a_prompt_than_the_stretch(row_s, token_s, num_streams):
+    drive = Drive(num_slots=num_streams + 1, context=512, options=PLAIN)
+    seconds = timed(drive, row_s, token_s)
+    for number in range(num_streams):
+        drive.submit([number, 1], max_tokens=200)
+    for _ in range(num_streams + 20):
+        drive.step()
+    alone = seconds[-1]
+    for _ in range(2):  # the first one teaches what a token costs
+        prompt = drive.submit([7] * 320)
+        del seconds[:]
+        while not drive.events[prompt]:
+            drive.step()
+        drive.cancel(prompt)
+    assert max(seconds) <= MAX_STRETCH * alone * 1.001
