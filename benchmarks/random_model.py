@@ -27,8 +27,7 @@ def write_random_version(folder: Path) -> Path:
     _write_checkpoint(checkpoint)
     for words in (
         ["graph", str(checkpoint), "--out", str(version), "--infill", "no"],
-        # Random weights have nothing that calibration could save, and it takes minutes.
-        ["quantized", str(version), "--precision", "auto", "--calibration-tokens", "0"],
+        ["quantized", str(version), "--precision", "auto"],
     ):
         subprocess.run([sys.executable, "-m", "export", *words], check=True, stdout=sys.stderr)
     return version
