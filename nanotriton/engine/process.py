@@ -27,7 +27,7 @@ import zmq
 
 from nanotriton.contract import Manifest
 from nanotriton.engine.core import Engine, EngineOptions
-from nanotriton.engine.events import Event, Failure
+from nanotriton.engine.events import Event, Failure, is_final
 from nanotriton.engine.meter import Meter
 from nanotriton.engine.outbox import Outbox, Reception
 from nanotriton.engine.protocol import (
@@ -151,8 +151,8 @@ class EngineServer:
     def _send(self, events: list[Event]) -> None:
         by_peer: dict[bytes, list[Message]] = defaultdict(list)
         for event in events:
-            if times := self._meter.take_times(event.key):
-                event = replace(event, times=times)  # noqa: PLW2901
+            if is_final(event):
+                event = replace(event, times=self._meter.take_times(event.key))  # noqa: PLW2901
             by_peer[event.key[0]].append(event_to_message(event))
         for peer, messages in by_peer.items():
             self._send_frame(peer, messages)

@@ -74,8 +74,8 @@ def failure_message(request_id: int, error: NanotritonError) -> Message:
 
 
 def is_final_message(message: Message) -> bool:
-    """Whether nothing follows this answer: only tokens without a reason are not the last word."""
-    return message["op"] != "tokens" or message["finish_reason"] is not None
+    """Whether nothing follows this answer to its request: only tokens without usage go on."""
+    return message["op"] != "tokens" or message["usage"] is not None
 
 
 def event_from_message(message: Message) -> Event:
