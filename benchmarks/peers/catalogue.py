@@ -78,7 +78,7 @@ def python_of(peer: Peer, venvs: Path) -> Path:
     """The interpreter that runs a peer; raises PeerError when it was not installed."""
     if peer.engine == OWN:
         return Path(sys.executable)
-    python = venvs / peer.engine / "bin" / "python"
+    python = venvs.absolute() / peer.engine / "bin" / "python"
     if not python.is_file():
         raise PeerError(
             f"not installed in {venvs}: python -m benchmarks peers --install {peer.engine}"
