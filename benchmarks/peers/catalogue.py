@@ -26,10 +26,14 @@ class PeerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One engine at one precision; `has_cache` is false where each token costs the whole text."""
+    """One engine at one precision; `has_cache` is false where each token costs the whole text.
+
+    Workloads of more than `max_prompts` are not asked of it: slow ones would take most of a run.
+    """
 
     engine: str  # names its worker's module, its requirements and its environment
     precision: str
+    max_prompts: int = 32
     has_cache: bool = True
 
     @property
@@ -52,9 +56,9 @@ PEERS = (
     Peer("llama-cpp", "q8_0"),
     Peer("llama-cpp", "q4_0"),
     Peer("ctranslate2", "int8"),
-    Peer("transformers", "fp32"),
+    Peer("transformers", "fp32", max_prompts=8),
     Peer("transformers", "int8"),
-    Peer("tutorial", "fp32", has_cache=False),
+    Peer("tutorial", "fp32", max_prompts=8, has_cache=False),
 )
 
 
@@ -74,7 +78,7 @@ def python_of(peer: Peer, venvs: Path) -> Path:
     """The interpreter that runs a peer; raises PeerError when it was not installed."""
     if peer.engine == OWN:
         return Path(sys.executable)
-    python = venvs / peer.engine / "bin" / "python"
+    python = venvs.absolute() / peer.engine / "bin" / "python"
     if not python.is_file():
         raise PeerError(
             f"not installed in {venvs}: python -m benchmarks peers --install {peer.engine}"

@@ -46,7 +46,9 @@ def table_lines(
         title = f"{load.name}, tokens/s"
         yield f"{title:<34}{'median':>8}{'least':>8}{'most':>8}{'ours/it':>9}  interval"
         for track in tracks:
-            if rates := track.rates[load.name]:
+            if load.num_prompts > track.peer.max_prompts:
+                yield f"  {track.peer.name:<32}{'not asked':>10}"
+            elif rates := track.rates[load.name]:
                 figures = "".join(f"{one:>8.0f}" for one in (median(rates), min(rates), max(rates)))
                 yield f"  {track.peer.name:<32}{figures}{_shown(ratio_of(track, ours, load))}"
         yield ""

@@ -103,7 +103,7 @@ def _run_workload(
     """Give one workload to every peer that is still there, each time another one first."""
     start = number % len(pairs)
     for worker, track in pairs[start:] + pairs[:start]:
-        if track.error:
+        if track.error or load.num_prompts > track.peer.max_prompts:
             continue
         num_new = load.new_tokens
         if not track.peer.has_cache:
