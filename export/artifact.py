@@ -17,6 +17,7 @@ from export.calibration import Calibration, record_rows
 from export.checkpoint import Checkpoint
 from export.compensation import Compensation
 from export.graph import build_graph, num_candidates
+from export.half import halve_model
 from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
 from export.rotated import rotate_model
@@ -40,6 +41,7 @@ NUM_CANARY_CHARACTERS = 8
 MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
 ARTIFACT_FILES = (*MODEL_FILES, PLAN_FILE, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
+    "fp16": "weights stored in 16 bits, computed with in float32",
     "int8": "8-bit linears",
     "int4": "linears of 4 bits, attention and head of 8",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
@@ -91,7 +93,7 @@ def write_artifact(
 
 
 def quantize_artifact(folder: Path, precision: str, calibration: Calibration | None = None) -> None:
-    """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
+    """Turn the float32 artifact in `folder` into fp16, int8, int4, or the last two (auto).
 
     Without `calibration` the 4-bit weights are rounded plainly; 8-bit ones always are. Raises
     ArtifactError when it isn't float32, or the calibration's text is too short.
@@ -103,7 +105,7 @@ def quantize_artifact(folder: Path, precision: str, calibration: Calibration | N
             f"{folder} holds a model of precision {manifest.precision}, only fp32 can be "
             "quantized: run `python -m export graph CHECKPOINT --out WORK` again"
         )
-    if precision == "int8":
+    if precision in ("fp16", "int8"):
         calibration = None
     windows = calibration.windows(find_vocabulary(folder), manifest.context) if calibration else []
     decode_graph = None
@@ -118,8 +120,11 @@ def quantize_artifact(folder: Path, precision: str, calibration: Calibration | N
         if calibration:
             rows = record_rows(rotated, four_bit_inputs(rotated), windows, Path(recorded))
             refine = Compensation(rows, calibration.progress)
-        quantized = quantize_blocks(rotated, refine) if precision == "int4" else None
-        write_model(quantized or quantize_model(rotated), new)
+        if precision == "fp16":
+            write_model(halve_model(read_model(folder)), new)
+        else:
+            quantized = quantize_blocks(rotated, refine) if precision == "int4" else None
+            write_model(quantized or quantize_model(rotated), new)
         if precision == "auto":
             decode_graph = _write_decode_graph(rotated, new, refine)
         for path in new.iterdir():

@@ -29,10 +29,10 @@ from export.caches import (
 )
 from export.checkpoint import Checkpoint
 from export.graph import num_candidates
+from export.half import to_half
 from export.model_file import Model
 from export.operators import Operators
 from nanotriton import contract
-from nanotriton.errors import CheckpointError
 
 OPSET = 24  # the first with TensorScatter
 HIDDEN = -1e4  # of a key that a query may not see: its share underflows to zero in FP16 too
@@ -216,10 +216,4 @@ def _typed(name: str, weight: NDArray[np.float32], dtype: Dtype) -> NDArray[np.g
     """A weight in the graph's type; norms stay float32."""
     if name.rpartition(".")[0].endswith(("ln_1", "ln_2", "ln_f")):
         return weight
-    largest, limit = float(np.abs(weight).max()), float(np.finfo(dtype).max)
-    if largest > limit:
-        raise CheckpointError(
-            f"the checkpoint's {name} reaches {largest:.6g}, FP16 ends at {limit:.6g}: export it "
-            "with --precision fp32"
-        )
-    return weight.astype(dtype)
+    return to_half(name, weight) if dtype is np.float16 else weight

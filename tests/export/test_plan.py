@@ -17,7 +17,7 @@ needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
     reason="tensorrt_rtx is not installed: run `make rtx`",
 )
-QUICK = ("--tokens", "512")
+QUICK = ("--tokens", "512", "--calibration-tokens", "1024")
 SIZES = ("--max-batch", "4", "--chunk", "16")
 
 
@@ -34,9 +34,7 @@ def work_of(checkpoint_file, tmp_path_factory):
         if (precision, kv) not in folders:
             folder = tmp_path_factory.mktemp(precision) / "work"
             words = ("plan", checkpoint_file, "--out", folder, "--builder", "none", "--kv", kv)
-            assert (
-                run(*words, "--precision", precision, "--calibration-tokens", "1024", *QUICK) == 0
-            )
+            assert run(*words, "--precision", precision, *QUICK) == 0
             folders[precision, kv] = folder
         return folders[precision, kv]
 
