@@ -15,7 +15,7 @@ from nanotriton.errors import ArtifactError, RunnerError
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
-    reason="tensorrt_rtx is not installed: run `make rtx`",
+    reason="tensorrt_rtx is not installed: run `pip install '.[rtx]'`",
 )
 QUICK = ("--tokens", "512", "--calibration-tokens", "1024")
 SIZES = ("--max-batch", "4", "--chunk", "16")
