@@ -39,7 +39,7 @@ class Gate:
     def measure(self, checkpoint: Checkpoint, work: Path) -> dict[str, float]:
         """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME.
 
-        Raises ParityError also for the text that the model was calibrated on.
+        Raises ParityError also for the text that the version was calibrated on.
         """
         manifest = Manifest.load(work)
         self.refuse_calibration_text(manifest.calibration_sha256)
@@ -67,7 +67,7 @@ class Gate:
         """Raise ParityError when what is compared was calibrated on the text to compare on."""
         if sha256 == sha256_text(self.text):
             raise ParityError(
-                "the text to compare on is the one that the model was calibrated on, which "
+                "the text to compare on is the one that the version was calibrated on, which "
                 "flatters it: give another --text, or another --calibration"
             )
 
