@@ -16,10 +16,9 @@ from pathlib import Path
 from export.artifact import QUANTIZED, check_files, quantize_artifact, write_artifact
 from export.calibration import read_calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
-from export.gate import Gate
+from export.gate import Gate, read_gate
 from export.measuring import compare_stage, verify_stage
 from export.options import (
-    TOLERANCE_HELP,
     add_calibration,
     add_checkpoint,
     add_contenders,
@@ -33,10 +32,10 @@ from export.options import (
     add_work,
 )
 from export.output import describe_error, log, print_values
-from export.parity import default_text, read_text
 from export.plan_stage import plan_stage
 from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import check_writable, publish
+from export.scores import is_scoring, publish_scores
 from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
 
@@ -134,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_infill(plan)
     add_plan(plan)
     add_calibration(plan, "to choose the scales of int8-static by")
+    add_parity(plan)
     plan.set_defaults(stage=plan_stage)
 
     repository = stages.add_parser("repository", help="publish WORK as a version")
@@ -190,20 +190,23 @@ def quantized_stage(options: argparse.Namespace) -> None:
 def parity_stage(options: argparse.Namespace) -> None:
     """Compare, print the report, and remember it in the folder's manifest."""
     Manifest.load(options.work)  # refuses a folder that is none before the checkpoint is read
-    gate = _gate(options)
+    gate = read_gate(options, log)
     # The artifact's own tokenizer decides how far the checkpoint's vocabulary is cut.
     checkpoint = load_checkpoint(options.checkpoint, str(options.work))
     print_values(_check_parity(checkpoint, options.work, options, gate), options.json)
 
 
 def repository_stage(options: argparse.Namespace) -> None:
-    """Publish the artifact."""
+    """Publish the artifact: as a version of the engine, or as the ensemble that scores."""
+    if is_scoring(Manifest.load(options.work)):
+        print(publish_scores(options.work, options.repository, options.command_line))
+        return
     print(publish(options.work, options.repository, options.version, options.command_line))
 
 
 def all_stages(options: argparse.Namespace) -> None:
     """Every stage in order, in a temporary working folder."""
-    gate = _gate(options)  # what these two refuse costs no export
+    gate = read_gate(options, log)  # what these two refuse costs no export
     check_writable(options.repository)
     with tempfile.TemporaryDirectory(prefix="nanotriton-export-") as temporary:
         work = Path(temporary)
@@ -238,18 +241,6 @@ def _quantize(work: Path, options: argparse.Namespace) -> None:
     what = [QUANTIZED[options.precision]] if options.precision in QUANTIZED else []
     what += ["keys and values of 8 bits"] if options.kv == "int8" else []
     log(f"quantized: {', '.join(what) or 'nothing'} in {time.monotonic() - started:.1f} s")
-
-
-def _gate(options: argparse.Namespace) -> Gate:
-    given = {name: getattr(options, name) for name in TOLERANCE_HELP}
-    return Gate(
-        text=read_text(options.text, "--text") if options.text else default_text(),
-        max_tokens=options.tokens,
-        num_threads=options.threads or os.cpu_count() or 1,
-        limits={name: value for name, value in given.items() if value is not None},
-        progress=log,
-        accept=tuple(options.accept),
-    )
 
 
 def _check_parity(

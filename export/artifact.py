@@ -17,6 +17,7 @@ from export.calibration import Calibration, record_rows
 from export.checkpoint import Checkpoint
 from export.compensation import Compensation
 from export.graph import build_graph, num_candidates
+from export.half import halve_model
 from export.kv_cache import packed_inputs, quantize_cache
 from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
@@ -45,6 +46,7 @@ NUM_CANARY_CHARACTERS = 8
 MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
 ARTIFACT_FILES = (*MODEL_FILES, PLAN_FILE, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
+    "fp16": "weights stored in 16 bits, computed with in float32",
     "int8": "8-bit linears",
     "int4": "linears of 4 bits, attention and head of 8",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
@@ -108,7 +110,7 @@ def quantize_artifact(
     rounding: str = "gptq",
     kv: str = "float32",
 ) -> None:
-    """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
+    """Turn the float32 artifact in `folder` into fp16, int8, int4, or the last two (auto).
 
     Its KV cache becomes that of `kv`; int8 takes calibration, and also goes with precision fp32.
     4-bit weights are rounded to the nearest without `calibration`, else by `rounding`, "gptq",
@@ -141,7 +143,7 @@ def quantize_artifact(
         new = Path(temporary)
         # One turn for both graphs: they read and write the same keys and values.
         model = read_model(folder)
-        model = model if precision == "fp32" else rotate_model(model)
+        model = model if precision in ("fp32", "fp16") else rotate_model(model)
         refine = rows = None
         if calibration:
             wanted = four_bit_inputs(model) if rounding in ("gptq", "awq") else {}
@@ -178,8 +180,8 @@ def _rounding(precision: str, calibration: Calibration | None, rounding: str) ->
 
 def _quantize_linears(model: Model, precision: str, refine: Refine | None) -> Model:
     """The graph of model.onnx."""
-    if precision == "fp32":
-        return model
+    if precision in ("fp32", "fp16"):
+        return model if precision == "fp32" else halve_model(model)
     return quantize_blocks(model, refine) if precision == "int4" else quantize_model(model)
 
 

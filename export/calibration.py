@@ -24,7 +24,6 @@ from export.model_file import Model, write_model
 from export.parity import Ids, Progress, encode_known, read_text, source_text
 from export.vocabulary import Vocabulary
 from nanotriton import contract
-from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, ParityError
 
 DEFAULT_SOURCES = (argparse, dataclasses, difflib, inspect)
@@ -86,12 +85,12 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_unseen(manifest: Manifest, text: str) -> None:
-    """Raise ParityError when the text to measure on is the one that weights were fitted to."""
-    if manifest.calibration_sha256 == sha256_text(text):
+def check_unseen(calibration_sha256: str, text: str) -> None:
+    """Raise ParityError when the text to measure on is the one that an artifact was fitted to."""
+    if calibration_sha256 == sha256_text(text):
         raise ParityError(
-            "the text to compare on is the one that the 4-bit weights were calibrated on, "
-            "which flatters them: give another --text, or another --calibration"
+            "the text to compare on is the one that the version was calibrated on, which flatters "
+            "it: give another --text, or another --calibration"
         )
 
 

@@ -65,7 +65,7 @@ def find_contenders(path: Path, name: str, tokenizer: str | None, scratch: Path)
 def check_comparable(contenders: Sequence[Contender], text: str) -> None:
     """Raise ArtifactError unless all read the same tokens, and none was fitted to the text."""
     for one in contenders:
-        check_unseen(one.manifest, text)
+        check_unseen(one.manifest.calibration_sha256, text)
     first = contenders[0]
     for other in contenders[1:]:
         if other.manifest.tokenizer_sha256 != first.manifest.tokenizer_sha256:

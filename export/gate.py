@@ -5,7 +5,9 @@ its precision; two graphs are also compared taking turns. Raises ParityError for
 that is outside and was not accepted by its name. Knows nothing of the command line.
 """
 
+import argparse
 import dataclasses
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ from export.alternation import Runners, measure_alternation
 from export.calibration import check_unseen
 from export.checkpoint import Checkpoint
 from export.comparison import TOLERANCES, Tolerance, check_alternation
-from export.parity import Progress, measure_parity
+from export.options import TOLERANCE_HELP
+from export.parity import Progress, default_text, measure_parity, read_text
 from nanotriton.contract import GRAPH_FILE, Manifest
 from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
@@ -49,7 +52,7 @@ class Gate:
         ParityError also for the text that the version was calibrated on.
         """
         manifest = Manifest.load(work)
-        check_unseen(manifest, self.text)
+        check_unseen(manifest.calibration_sha256, self.text)
         decode = manifest.decode_graph
         precision = manifest.precision if decode is None else "int8"
         if precision == "fp32" and manifest.kv_dtype == "int8":
@@ -77,6 +80,10 @@ class Gate:
     ) -> dict[str, float]:
         self.progress(f"parity: {graph_file}, {precision}")
         runner = self._open(work, GraphUse(only=graph_file), NUM_SLOTS)
+        return self.hold(checkpoint, runner, precision)
+
+    def hold(self, checkpoint: Checkpoint, runner: Runner, precision: str) -> dict[str, float]:
+        """Figures of one runner, held to the tolerance of a precision."""
         report = measure_parity(checkpoint, runner, self.text, self.max_tokens, self.progress)
         return report.to_dict() | report.check(self._tolerance(precision), self.accept)
 
@@ -89,3 +96,16 @@ class Gate:
             self.progress(f"parity: of its plan, on {runner.gpu}")
             return runner
         return OrtRunner(work, num_slots, self.num_threads, use)
+
+
+def read_gate(options: argparse.Namespace, progress: Progress) -> Gate:
+    """The gate that a command line asks for."""
+    given = {name: getattr(options, name) for name in TOLERANCE_HELP}
+    return Gate(
+        text=read_text(options.text, "--text") if options.text else default_text(),
+        max_tokens=options.tokens,
+        num_threads=options.threads or os.cpu_count() or 1,
+        limits={name: value for name, value in given.items() if value is not None},
+        progress=progress,
+        accept=tuple(options.accept),
+    )

@@ -1,18 +1,15 @@
 """The stage `plan` of the command line: a checkpoint or a working folder in, a plan out."""
 
 import argparse
-import os
 import time
 
 from export import plan as plans
 from export.calibration import read_calibration
 from export.checkpoint import choose_infill, load_checkpoint
+from export.gate import read_gate
 from export.output import log, print_values
-from export.parity import default_text
 from nanotriton.contract import MANIFEST_FILE, Manifest
 from nanotriton.errors import ArtifactError
-
-PLAN_PARITY_TOKENS = 2048
 
 
 def plan_stage(options: argparse.Namespace) -> None:
@@ -26,19 +23,16 @@ def plan_stage(options: argparse.Namespace) -> None:
             )
         checkpoint = load_checkpoint(given, options.tokenizer)
         checkpoint = choose_infill(checkpoint, options.infill)
-        if options.precision == "int8-static" and not options.calibration_tokens:
-            raise ArtifactError(
-                "int8-static takes its scales from calibration: give --calibration-tokens"
-            )
+        is_calibrated = options.precision == "int8-static" and options.calibration_tokens
         graph = plans.GraphOptions(
             options.precision,
             options.kv,
-            read_calibration(options.calibration, options.calibration_tokens, log),
-            default_text(),
-            PLAN_PARITY_TOKENS,
-            os.cpu_count() or 1,
+            read_calibration(options.calibration, options.calibration_tokens, log)
+            if is_calibrated
+            else None,
+            read_gate(options, log),
         )
-        plans.write_graph(checkpoint, work, graph, options.command_line, log)
+        plans.write_graph(checkpoint, work, graph, options.command_line)
     elif options.out is not None:
         raise ArtifactError(f"{given} is already a working folder: leave --out {work} out")
     if options.builder != "none":

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     *("nanotriton", "export", "training", "clients", "gateway", "benchmarks"),
-    "model_repository",
+    *("model_repository", "score_repository"),
 )
 BASIS = ("nanotriton.contract", "nanotriton.errors")
 ENGINE = (
@@ -42,6 +42,7 @@ OURS = {
         *("nanotriton.machine", "nanotriton.tuned"),
     ),
     "nanotriton/engine/*": ENGINE,
+    "nanotriton/scoring.py": (*BASIS, "nanotriton.tokenizer"),
     "nanotriton/*": ("nanotriton",),
     # What is served is checked through what users call it with.
     "export/verification.py": (*EXPORT, "clients"),
@@ -52,7 +53,7 @@ OURS = {
     # Another way to quantize, measured as export measures its own.
     "benchmarks/torch_int8.py": ("export", "nanotriton"),
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
-    "model_repository/*/1/model.py": ("nanotriton",),
+    "*_repository/*/1/model.py": ("nanotriton",),
 }
 # What the wheel needs at run time; tritonclient only once something died, opentelemetry to trace.
 # TensorRT and CUDA, which only machines with a GPU have, are imported by name in
@@ -60,7 +61,7 @@ OURS = {
 PRODUCTION = {"numpy", "msgpack", "zmq", "tiktoken", "onnxruntime"}
 PRODUCTION_LAZY = {"tritonclient", "opentelemetry"}
 BACKEND_UTILS = "triton_python_backend_utils"
-BACKEND_MODEL = "model_repository/*/1/model.py"
+BACKEND_MODEL = "*_repository/*/1/model.py"
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def is_allowed(path: str, one: Import) -> bool:
 
 def sources() -> list[str]:
     """Every file that has rules, from the root."""
-    rooms = [path for room in ROOMS[:-1] for path in (ROOT / room).rglob("*.py")]
-    models = (ROOT / "model_repository").glob("*/1/model.py")
+    rooms = [path for room in ROOMS[:-2] for path in (ROOT / room).rglob("*.py")]
+    models = ROOT.glob(BACKEND_MODEL)
     return sorted(str(path.relative_to(ROOT)) for path in (*rooms, *models))
 
 

@@ -3,20 +3,24 @@ import importlib.util
 import re
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from export.__main__ import main
 from export.artifact import hash_files
 from export.plan import plan_key
 from export.profiles import profiles_of
 from export.repository import publish
+from export.scores import TEMPLATE
 from nanotriton import contract
 from nanotriton.contract import Manifest, PlanTarget
 from nanotriton.errors import ArtifactError, RunnerError
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
-    reason="tensorrt_rtx is not installed: run `make rtx`",
+    reason="tensorrt_rtx is not installed: run `pip install '.[rtx]'`",
 )
+QUICK = ("--tokens", "512", "--calibration-tokens", "1024")
 SIZES = ("--max-batch", "4", "--chunk", "16")
 
 
@@ -33,7 +37,7 @@ def work_of(checkpoint_file, tmp_path_factory):
         if (precision, kv) not in folders:
             folder = tmp_path_factory.mktemp(precision) / "work"
             words = ("plan", checkpoint_file, "--out", folder, "--builder", "none", "--kv", kv)
-            assert run(*words, "--precision", precision, "--calibration-tokens", "1024") == 0
+            assert run(*words, "--precision", precision, *QUICK) == 0
             folders[precision, kv] = folder
         return folders[precision, kv]
 
@@ -216,7 +220,7 @@ def test_calibration_text_that_is_too_short_is_refused(checkpoint_file, tmp_path
     assert run(*words, "--calibration", tmp_path / "short", "--builder", "none") == 1
     assert re.search(r"calibration text has \d+ tokens", capsys.readouterr().err)
     assert run(*words, "--calibration-tokens", "0", "--builder", "none") == 1
-    assert "int8-static" in capsys.readouterr().err
+    assert "int8-static takes its scales" in capsys.readouterr().err
 
 
 def test_profiles_cover_prompts_and_steps(work_of):
@@ -229,3 +233,57 @@ def test_profiles_cover_prompts_and_steps(work_of):
     assert (cache.least, cache.most) == ((1, 2, 72, 16), (8, 2, 72, 16))
     (concat,) = profiles_of(manifest, "concat", max_batch=8, chunk=16)
     assert concat[contract.past_name(0, "k")].least == (1, 2, 0, 16)
+
+
+def config_of(repository, model):
+    """A model's configuration as Triton reads it; raises when Triton would not."""
+    text = (repository / model / "config.pbtxt").read_text()
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def test_scoring_plan_goes_to_tritons_own_backend(planned):
+    folder = planned(kv="none")
+    repository = folder / "repository"
+    assert run("repository", folder, "--repository", repository) == 0
+    plan, ensemble = config_of(repository, "gpt_plan"), config_of(repository, "score")
+    assert (plan.platform, plan.max_batch_size) == ("tensorrt_plan", 4)
+    assert plan.HasField("dynamic_batching")
+    assert [step.model_name for step in ensemble.ensemble_scheduling.step] == [
+        "score_tokens",
+        "gpt_plan",
+    ]
+    found = (repository / "gpt_plan" / "1" / "model.plan").read_bytes()
+    assert found == (folder / "model.plan").read_bytes()
+    assert not (repository / "gpt_graph").exists()
+
+
+def test_scoring_on_the_cpu_takes_the_plans_place(planned, work_of):
+    folder = planned(kv="none")
+    repository = folder / "repository"
+    for work in (folder, work_of("fp32", "none")):
+        assert run("repository", work, "--repository", repository) == 0
+    assert sorted(path.name for path in repository.iterdir()) == [
+        "gpt_graph",
+        "score",
+        "score_tokens",
+    ]
+    assert config_of(repository, "score").ensemble_scheduling.step[1].model_name == "gpt_graph"
+    assert config_of(repository, "gpt_graph").backend == "python"
+    files = Manifest.load(repository / "score_tokens" / "1").files
+    assert set(files) == {"tokenizer.json", "tokenizer.tiktoken"}
+
+
+def test_scoring_plan_of_the_check_is_refused(planned, capsys):
+    folder = planned(magic=b"vtrt", version=(1, 7, 1, 116), kv="none")
+    assert run("repository", folder, "--repository", folder / "repository") == 1
+    assert "plan of TensorRT-RTX" in capsys.readouterr().err
+
+
+def test_every_step_of_the_ensemble_fits_the_next():
+    configs = {model: config_of(TEMPLATE, model) for model in ("score_tokens", "gpt_plan")}
+    graph = config_of(TEMPLATE, "gpt_graph")
+    assert (graph.input, graph.output) == (configs["gpt_plan"].input, configs["gpt_plan"].output)
+    for step in config_of(TEMPLATE, "score").ensemble_scheduling.step:
+        inputs = {one.name for one in configs[step.model_name].input}
+        assert inputs == set(step.input_map)
+        assert set(step.output_map) <= {one.name for one in configs[step.model_name].output}
