@@ -16,9 +16,16 @@ from benchmarks.random_model import write_random_version
 from benchmarks.reference import measure_reference
 from benchmarks.replay import measure_replay
 from benchmarks.soak import run_soak
-from benchmarks.steps import compare_graphs, compare_mixed, compare_recorded, measure
+from benchmarks.steps import (
+    Pair,
+    compare_graphs,
+    compare_mixed,
+    compare_recorded,
+    compare_versions,
+    measure,
+)
 from benchmarks.typing_users import library_files
-from nanotriton.contract import Manifest, newest_version
+from nanotriton.contract import ORT_KV_DTYPES, Manifest, newest_version
 from nanotriton.engine.request import Settings
 from nanotriton.errors import NanotritonError
 
@@ -30,13 +37,6 @@ without one:
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks steps --random --rounds 30
 """
-
-# What `steps` compares: the names of both ways, and what makes the pairs.
-COMPARISONS = {
-    "graphs": (("main", "decode"), compare_graphs),
-    "mixed": (("apart", "together"), compare_mixed),
-    "recorded": (("launched", "recorded"), compare_recorded),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,14 +109,9 @@ def steps(args: argparse.Namespace) -> int:
     """Print one row a kind of step; 1 when the version has neither a second graph nor a plan."""
     with tempfile.TemporaryDirectory(prefix="nanotriton-steps-") as temporary:
         try:
-            if args.random:
-                folder = write_random_version(Path(temporary))
-            else:
-                folder = newest_version(args.model_repository)
-            is_plan = Manifest.load(folder).runner == "trt"
-            ways, compare = COMPARISONS["recorded" if is_plan else args.compare]
+            ways, pairs = _compared(args, Path(temporary))
             clock = time.process_time if args.cpu_time else time.perf_counter
-            rows = measure(compare(folder, args.threads), args.rounds, clock)
+            rows = measure(pairs, args.rounds, clock)
         except (NanotritonError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -129,6 +124,19 @@ def steps(args: argparse.Namespace) -> int:
     for row in rows:
         print(f"{row.kind:<14}{row.first_ms:>14.2f}{row.second_ms:>14.2f}{row.ratio:>10.2f}")
     return 0
+
+
+def _compared(args: argparse.Namespace, folder: Path) -> tuple[list[str], list[Pair]]:
+    """The names of both ways, and the steps; random versions lie in `folder`."""
+    if args.compare == "kv":
+        folders = [write_random_version(folder, "int8", dtype) for dtype in ORT_KV_DTYPES]
+        return [*ORT_KV_DTYPES], compare_versions(folders, args.threads)
+    version = write_random_version(folder) if args.random else newest_version(args.model_repository)
+    if Manifest.load(version).runner == "trt":
+        return ["launched", "recorded"], compare_recorded(version)
+    if args.compare == "mixed":
+        return ["apart", "together"], compare_mixed(version, args.threads)
+    return ["main", "decode"], compare_graphs(version, args.threads)
 
 
 def machine() -> str:
@@ -198,10 +206,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = commands.add_parser("steps", help="a step in one way and another, without a server")
     add.add_argument(
         "--compare",
-        choices=COMPARISONS,
+        choices=("graphs", "mixed", "kv"),
         default="graphs",
         help="the graphs of a version of --precision auto; a prompt's chunk and decode rows, mixed "
-        "and apart; default: %(default)s",
+        "and apart; KV caches of float32 and int8, on random weights; default: %(default)s",
     )
     add.add_argument(
         "--model-repository",

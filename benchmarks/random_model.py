@@ -1,7 +1,7 @@
-"""An exported version with random weights of GPT-2's smallest size, for what depends on size only.
+"""Exported versions with random weights of GPT-2's smallest size, for what depends on size only.
 
-Comes in: an empty folder. Goes out: the version in it, with both graphs; it has no parity figures
-and can't be published. Export runs in a process of its own, as people run it.
+Comes in: an empty folder. Goes out: versions in it; they have no parity figures and can't be
+published. Export runs in a process of its own, as people run it.
 """
 
 import base64
@@ -20,14 +20,15 @@ NUM_LAYERS, NUM_HEADS, WIDTH, CONTEXT, NUM_TOKENS = 12, 12, 768, 1024, 50257
 DEVIATION = 0.02  # GPT-2's own initialisation
 
 
-def write_random_version(folder: Path) -> Path:
+def write_random_version(folder: Path, precision: str = "auto", kv: str = "float32") -> Path:
     """About a minute of work and 700 MB of files; returns the version's folder."""
-    checkpoint, version = folder / "checkpoint", folder / "version"
-    checkpoint.mkdir()
-    _write_checkpoint(checkpoint)
+    checkpoint, version = folder / "checkpoint", folder / f"{precision}_{kv}"
+    if not checkpoint.exists():
+        checkpoint.mkdir()
+        _write_checkpoint(checkpoint)
     for words in (
         ["graph", str(checkpoint), "--out", str(version), "--infill", "no"],
-        ["quantized", str(version), "--precision", "auto"],
+        ["quantized", str(version), "--precision", precision, "--kv", kv],
     ):
         subprocess.run([sys.executable, "-m", "export", *words], check=True, stdout=sys.stderr)
     return version

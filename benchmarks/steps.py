@@ -67,7 +67,12 @@ def compare_versions(folders: Sequence[Path], num_threads: int) -> list[Pair]:
     return _pairs_of(first, second)
 
 
-def compare_mixed(folder: Path, num_threads: int) -> list[Pair]:
+def compare_mixed(
+    folder: Path,
+    num_threads: int,
+    chunks: Sequence[int] = CHUNKS,
+    rows_beside: Sequence[int] = ROWS_BESIDE,
+) -> list[Pair]:
     """A chunk and decode rows one after the other, and in one step."""
     runner = OrtRunner(folder, NUM_SLOTS, num_threads)
 
@@ -85,10 +90,10 @@ def compare_mixed(folder: Path, num_threads: int) -> list[Pair]:
             lambda: runner.run(together),
         )
 
-    return [pair(num_tokens, num_rows) for num_tokens in CHUNKS for num_rows in ROWS_BESIDE]
+    return [pair(num_tokens, num_rows) for num_tokens in chunks for num_rows in rows_beside]
 
 
-def compare_recorded(folder: Path, _num_threads: int) -> list[Pair]:
+def compare_recorded(folder: Path) -> list[Pair]:
     """Steps of a TensorRT plan, launched kernel by kernel and replayed where they are recorded.
 
     A prompt is never recorded: both ways are one. Raises RunnerError without the plan's GPU.

@@ -101,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     quantized = stages.add_parser("quantized", help="lower the precision of the model in WORK")
     add_work(quantized)
-    add_precision(quantized, *QUANTIZED)
+    add_precision(quantized, *QUANTIZED, "fp32")
     quantized.set_defaults(stage=quantized_stage)
 
     parity = stages.add_parser("parity", help="compare the model in WORK with its checkpoint")
@@ -223,7 +223,7 @@ def all_stages(options: argparse.Namespace) -> None:
             f"{config.vocab_size} tokens, context {config.context}"
         )
         _write_graph(checkpoint, work, options.command_line)
-        if options.precision != "fp32":
+        if options.precision != "fp32" or options.kv != "float32":
             _quantize(work, options)
         figures = _check_parity(checkpoint, work, options)
         folder = publish(work, options.repository, options.version, options.command_line)
@@ -239,8 +239,10 @@ def _write_graph(checkpoint: Checkpoint, work: Path, command: str) -> None:
 
 def _quantize(work: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
-    quantize_artifact(work, options.precision, _calibration(options))
-    _log(f"quantized: {QUANTIZED[options.precision]} in {time.monotonic() - started:.1f} s")
+    quantize_artifact(work, options.precision, _calibration(options), options.kv)
+    what = [QUANTIZED[options.precision]] if options.precision in QUANTIZED else []
+    what += ["keys and values of 8 bits"] if options.kv == "int8" else []
+    _log(f"quantized: {', '.join(what) or 'nothing'} in {time.monotonic() - started:.1f} s")
 
 
 def _calibration(options: argparse.Namespace) -> Calibration | None:

@@ -17,6 +17,7 @@ from export.calibration import Calibration, record_rows
 from export.checkpoint import Checkpoint
 from export.compensation import Compensation
 from export.graph import build_graph, num_candidates
+from export.kv_cache import packed_inputs, quantize_cache
 from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
 from export.rotated import rotate_model
@@ -25,6 +26,7 @@ from nanotriton.contract import (
     DECODE_GRAPH_FILE,
     DECODE_WEIGHTS_FILE,
     GRAPH_FILE,
+    ORT_KV_DTYPES,
     PLAN_FILE,
     RANKS_FILE,
     TOKENIZER_FILE,
@@ -90,21 +92,30 @@ def write_artifact(
     dataclasses.replace(manifest, **form).save(folder)
 
 
-def quantize_artifact(folder: Path, precision: str, calibration: Calibration | None = None) -> None:
+def quantize_artifact(
+    folder: Path, precision: str, calibration: Calibration | None = None, kv: str = "float32"
+) -> None:
     """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
 
+    Its KV cache becomes that of `kv`; int8 takes calibration, and also goes with precision fp32.
     Without `calibration` the 4-bit weights are rounded plainly; 8-bit ones always are. Raises
-    ArtifactError when it isn't float32, or the calibration's text is too short.
+    ArtifactError when it isn't float32, or the calibration's text is missing or too short.
     """
-    assert precision in QUANTIZED, precision
+    assert precision in ("fp32", *QUANTIZED), precision
+    assert kv in ORT_KV_DTYPES, kv
     manifest = Manifest.load(folder)
     if manifest.precision != "fp32":
         raise ArtifactError(
             f"{folder} holds a model of precision {manifest.precision}, only fp32 can be "
             "quantized: run `python -m export graph CHECKPOINT --out WORK` again"
         )
-    if precision == "int8":
-        calibration = None
+    if kv == "int8" and calibration is None:
+        raise ArtifactError(
+            "a KV cache of int8 has scales that come from calibration: leave --calibration-tokens "
+            "0 out, or take --kv float32"
+        )
+    if precision in ("fp32", "int8") and kv == "float32":
+        calibration = None  # nobody would read it
     windows = calibration.windows(find_vocabulary(folder), manifest.context) if calibration else []
     decode_graph = None
     with (
@@ -113,20 +124,24 @@ def quantize_artifact(folder: Path, precision: str, calibration: Calibration | N
     ):
         new = Path(temporary)
         # One turn for both graphs: they read and write the same keys and values.
-        rotated = rotate_model(read_model(folder))
+        model = read_model(folder)
+        model = model if precision == "fp32" else rotate_model(model)
         refine = None
         if calibration:
-            rows = record_rows(rotated, four_bit_inputs(rotated), windows, Path(recorded))
+            wanted = four_bit_inputs(model) if precision in ("int4", "auto") else {}
+            wanted |= packed_inputs(model) if kv == "int8" else {}
+            rows = record_rows(model, wanted, windows, Path(recorded))
+            model = quantize_cache(model, rows) if kv == "int8" else model
             refine = Compensation(rows, calibration.progress)
-        quantized = quantize_blocks(rotated, refine) if precision == "int4" else None
-        write_model(quantized or quantize_model(rotated), new)
+        write_model(_quantize_linears(model, precision, refine), new)
         if precision == "auto":
-            decode_graph = _write_decode_graph(rotated, new, refine)
+            decode_graph = _write_decode_graph(model, new, refine)
         for path in new.iterdir():
             path.replace(folder / path.name)
     dataclasses.replace(
         manifest,
         precision=precision,
+        kv_dtype=kv,
         files=hash_files(folder),
         parity={},
         decode_graph=decode_graph,
@@ -135,11 +150,18 @@ def quantize_artifact(folder: Path, precision: str, calibration: Calibration | N
     ).save(folder)
 
 
-def _write_decode_graph(rotated: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
+def _quantize_linears(model: Model, precision: str, refine: Refine | None) -> Model:
+    """The graph of model.onnx."""
+    if precision == "fp32":
+        return model
+    return quantize_blocks(model, refine) if precision == "int4" else quantize_model(model)
+
+
+def _write_decode_graph(model: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
     """The 4-bit graph beside the 8-bit one in `folder`, whose embeddings it shares."""
     shared = read_model(folder).weights
     assert isinstance(shared, Weights)
-    write_model(quantize_blocks(rotated, refine), folder, DECODE_GRAPH_FILE, shared)
+    write_model(quantize_blocks(model, refine), folder, DECODE_GRAPH_FILE, shared)
     return DecodeGraph(DECODE_GRAPH_FILE, "int4", MAX_DECODE_ROWS)
 
 

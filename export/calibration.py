@@ -1,4 +1,4 @@
-"""A float32 model and a text in, what entered some of its tensors out: rows for `compensation`.
+"""A float32 model and a text in, what stood in some of its tensors out: rows of floats.
 
 The model runs on windows spread evenly over the text, in float32 and without a past. Rows lie in
 files until they are asked for: those of GPT-2 124M are 0.7 GB at 4,096 tokens. Knows nothing of

@@ -40,16 +40,18 @@ class Gate:
     def measure(self, checkpoint: Checkpoint, work: Path) -> dict[str, float]:
         """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME.
 
-        Raises ParityError also for the text that the 4-bit weights were calibrated on.
+        Raises ParityError also for the text that the version was calibrated on.
         """
         manifest = Manifest.load(work)
         if manifest.calibration_sha256 == sha256_text(self.text):
             raise ParityError(
-                "the text to compare on is the one that the 4-bit weights were calibrated on, "
-                "which flatters them: give another --text, or another --calibration"
+                "the text to compare on is the one that the version was calibrated on, which "
+                " flatters them: give another --text, or another --calibration"
             )
         decode = manifest.decode_graph
         precision = manifest.precision if decode is None else "int8"
+        if precision == "fp32" and manifest.kv_dtype == "int8":
+            precision = "int8"  # rounded to 8 bits too, only elsewhere
         figures = self._measure_graph(checkpoint, work, GRAPH_FILE, precision)
         if manifest.calibration_sha256:
             figures["calibration_tokens"] = float(manifest.calibration_tokens)

@@ -10,6 +10,7 @@ from export.artifact import QUANTIZED
 from export.calibration import DEFAULT_TOKENS
 from export.comparison import TOLERANCES
 from export.registry import DEFAULT_STORE, FORM
+from nanotriton.contract import ORT_KV_DTYPES
 
 PRECISION_HELP = "".join(f"{name}: {what}; " for name, what in QUANTIZED.items())
 
@@ -82,14 +83,22 @@ def add_repository(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
-    """--precision, the first choice its default, and what 4-bit weights are rounded by."""
+    """--precision, the first choice its default, --kv, and what they are calibrated on."""
     parser.add_argument(
         "--precision",
         choices=choices,
         default=choices[0],
         help=f"{PRECISION_HELP}default: {choices[0]}",
     )
-    add_calibration(parser, "to round the 4-bit weights of int4 and auto by")
+    parser.add_argument(
+        "--kv",
+        choices=ORT_KV_DTYPES,
+        default="float32",
+        help="keys and values in the cache; int8 takes a quarter of the memory (default: float32)",
+    )
+    add_calibration(
+        parser, "to round the 4-bit weights of int4 and auto by, and to scale a cache of int8"
+    )
 
 
 def add_calibration(parser: argparse.ArgumentParser, what: str) -> None:

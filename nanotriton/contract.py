@@ -33,6 +33,10 @@ KV_LAYOUT = "L,2,S,H,M,D"  # axes of the engine's cache
 TOKENIZER_FILE = "tokenizer.json"
 RANKS_FILE = "tokenizer.tiktoken"
 
+# What an exported version may keep keys and values in, and the bytes that a number takes.
+KV_DTYPES = {"float32": 4, "float16": 2, "int8": 1}
+ORT_KV_DTYPES = ("float32", "int8")  # the rest is TensorRT's
+
 # Tensors of the doors (completion, completion_stream) that people use.
 TEXT_INPUT = "text_input"
 SUFFIX = "suffix"  # optional: the text after the cursor
@@ -170,8 +174,8 @@ class Manifest:
     then begins with the prefix ("psm") or the suffix ("spm"); a manifest that doesn't say it is of
     a model that may not. `files` maps each file's name to its SHA-256. model.onnx answers all steps
     that `decode_graph`, if there is one, doesn't; of the runner "trt" model.plan does, which fits
-    what `plan` names alone. The 4-bit weights were rounded with the help of
-    `calibration_tokens` tokens (0: none) of the text whose SHA-256 is `calibration_sha256`.
+    what `plan` names alone. 4-bit weights and the scales of an int8 cache come from
+    `calibration_tokens` tokens (0: none) of the text with `calibration_sha256`.
     """
 
     precision: str
@@ -233,11 +237,22 @@ class Manifest:
                 f"{path} has missing or unknown keys {', '.join(wrong)}: export the model again"
             )
         manifest = cls(**values)
+        if manifest.kv_dtype not in KV_DTYPES:
+            raise ManifestError(
+                f"{path} has kv_dtype {manifest.kv_dtype!r}, this nanotriton reads "
+                f"{' and '.join(KV_DTYPES)}: export the model again"
+            )
         return dataclasses.replace(
             manifest,
             decode_graph=_read_decode_graph(path, manifest),
             plan=_read_part(path, "plan", manifest.plan, PlanTarget),
         )
+
+    @property
+    def slot_bytes(self) -> int:
+        """What a KV slot takes: M is one position longer than the context (see runners.base)."""
+        numbers = 2 * self.num_layers * self.num_heads * (self.context + 1) * self.head_dim
+        return numbers * KV_DTYPES[self.kv_dtype]
 
     def save(self, folder: Path) -> None:
         """Write `folder`/manifest.json."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 
 from nanotriton.contract import (
@@ -159,15 +158,12 @@ def _check_plan(folder: Path, manifest: Manifest) -> str:
 
 
 def _check_memory(folder: Path, manifest: Manifest) -> str:
-    item_bytes = np.dtype(manifest.kv_dtype).itemsize
-    width = manifest.num_heads * manifest.head_dim
-    slot_bytes = 2 * manifest.num_layers * width * manifest.context * item_bytes
-    needed = slot_bytes * DEFAULT_SLOTS + sum(
+    needed = manifest.slot_bytes * DEFAULT_SLOTS + sum(
         (folder / name).stat().st_size for name in manifest.files
     )
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     seen = (
-        f"weights and {DEFAULT_SLOTS} full KV slots of {slot_bytes / 1e6:.1f} MB take "
+        f"weights and {DEFAULT_SLOTS} full KV slots of {manifest.slot_bytes / 1e6:.1f} MB take "
         f"{needed / 1e9:.2f} GB, this machine has {total / 1e9:.1f} GB"
     )
     if needed > total:

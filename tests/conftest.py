@@ -12,6 +12,7 @@ from plans import write_plan_version
 from running import RunningServer, export_demo, start_server
 
 from export.artifact import QUANTIZED, quantize_artifact, write_artifact
+from export.calibration import MIN_TOKENS, Calibration, default_text
 from export.checkpoint import Checkpoint, load_checkpoint
 from nanotriton.contract import Manifest, newest_version
 
@@ -107,17 +108,24 @@ def checkpoint(checkpoint_file: Path) -> Checkpoint:
 def artifact_of(
     checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
-    """The tiny checkpoint's artifact of a precision, "trt-fp16" as a plan; read only."""
+    """The tiny checkpoint's artifact of a precision; read only.
+
+    "trt-fp16" is a plan of that precision, "fp32+kv8" has an int8 cache.
+    """
     folders: dict[str, Path] = {}
 
     def make(precision: str) -> Path:
         if precision not in folders:
             folder = tmp_path_factory.mktemp(precision)
+            linears, _, cache = precision.partition("+")
             if precision.startswith("trt-"):
                 write_plan_version(checkpoint, folder, precision.removeprefix("trt-"))
             else:
                 write_artifact(checkpoint, folder, "pytest")
-            if precision in QUANTIZED:
+            if cache:
+                calibration = Calibration(default_text(), MIN_TOKENS, print)
+                quantize_artifact(folder, linears, calibration, "int8")
+            elif precision in QUANTIZED:
                 quantize_artifact(folder, precision)
             folders[precision] = folder
         return folders[precision]

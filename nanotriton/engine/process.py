@@ -236,7 +236,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-waiting", type=int, default=256, help="requests that may wait for a slot"
     )
     parser.add_argument(
-        "--prefill-chunk", type=int, default=128, help="prompt tokens that enter in one step"
+        "--prefill-chunk",
+        type=int,
+        default=128,
+        help="most prompt tokens that enter in a step",
     )
     _add_switch(parser, "--prefix-cache", "on", "start prompts from what earlier ones left")
     _add_switch(parser, "--speculation", "on", "verify guesses at the text's own repetitions")

@@ -44,7 +44,7 @@ class OrtRunner:
                 manifest.context + 1,
                 manifest.head_dim,
             ),
-            np.float32,
+            manifest.kv_dtype,
         )  # (L, 2, S, H, M, D)
         self.cache_bytes = self._cache.nbytes
         self._bindings = Bindings(graphs, self._cache, manifest)
@@ -71,6 +71,4 @@ class OrtRunner:
 
 def slots_within(cache_bytes: int, manifest: Manifest) -> int:
     """KV slots that fit into so many bytes; raises RunnerError when not even one does."""
-    heads = manifest.num_layers * 2 * manifest.num_heads
-    slot_bytes = heads * (manifest.context + 1) * manifest.head_dim * np.dtype(np.float32).itemsize
-    return fit_slots(cache_bytes, slot_bytes)
+    return fit_slots(cache_bytes, manifest.slot_bytes)
