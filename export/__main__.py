@@ -35,6 +35,7 @@ from export.options import (
 from export.parity import default_text
 from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import publish
+from export.scores import is_scoring, publish_scores
 from nanotriton.contract import MANIFEST_FILE, Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
 
@@ -53,7 +54,6 @@ examples:
   python -m export plan demo --out plan --precision fp16
   python -m export plan demo --out check --builder rtx --sm 80
 """
-PLAN_PARITY_TOKENS = 2048
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_infill(plan)
     add_plan(plan)
     add_calibration(plan, "to choose the scales of int8-static by")
+    add_parity(plan)
     plan.set_defaults(stage=plan_stage)
 
     repository = stages.add_parser("repository", help="publish WORK as a version")
@@ -181,19 +182,13 @@ def plan_stage(options: argparse.Namespace) -> None:
             )
         checkpoint = load_checkpoint(given, options.tokenizer)
         checkpoint = choose_infill(checkpoint, options.infill)
-        if options.precision == "int8-static" and not options.calibration_tokens:
-            raise ArtifactError(
-                "int8-static takes its scales from calibration: give --calibration-tokens"
-            )
         graph = plans.GraphOptions(
             options.precision,
             options.kv,
-            _calibration(options),
-            default_text(),
-            PLAN_PARITY_TOKENS,
-            os.cpu_count() or 1,
+            _calibration(options) if options.precision == "int8-static" else None,
+            _gate(options),
         )
-        plans.write_graph(checkpoint, work, graph, options.command_line, _log)
+        plans.write_graph(checkpoint, work, graph, options.command_line)
     elif options.out is not None:
         raise ArtifactError(f"{given} is already a working folder: leave --out {work} out")
     if options.builder != "none":
@@ -207,7 +202,10 @@ def plan_stage(options: argparse.Namespace) -> None:
 
 
 def repository_stage(options: argparse.Namespace) -> None:
-    """Publish the artifact."""
+    """Publish the artifact: as a version of the engine, or as the ensemble that scores."""
+    if is_scoring(Manifest.load(options.work)):
+        print(publish_scores(options.work, options.repository, options.command_line))
+        return
     print(publish(options.work, options.repository, options.version, options.command_line))
 
 
@@ -266,17 +264,20 @@ def _check_parity(
             f"{work} was made from another checkpoint than {options.checkpoint}: give that one, "
             "or run the graph stage again"
         )
+    figures = _gate(options).measure(checkpoint, work)
+    dataclasses.replace(manifest, parity=figures).save(work)
+    return figures
+
+
+def _gate(options: argparse.Namespace) -> Gate:
     given = {name: getattr(options, name) for name in TOLERANCE_HELP}
-    gate = Gate(
+    return Gate(
         text=options.text.read_text(encoding="utf-8") if options.text else default_text(),
         max_tokens=options.tokens,
         num_threads=options.threads or os.cpu_count() or 1,
         limits={name: value for name, value in given.items() if value is not None},
         progress=_log,
     )
-    figures = gate.measure(checkpoint, work)
-    dataclasses.replace(manifest, parity=figures).save(work)
-    return figures
 
 
 def _print_values(values: dict[str, object] | dict[str, float], as_json: bool) -> None:

@@ -17,6 +17,7 @@ from export.calibration import Calibration, record_rows
 from export.checkpoint import Checkpoint
 from export.compensation import Compensation
 from export.graph import build_graph, num_candidates
+from export.half import halve_model
 from export.kv_cache import packed_inputs, quantize_cache
 from export.model_file import OPSET, Model, Weights, read_model, write_model
 from export.quantized import quantize_model
@@ -42,6 +43,7 @@ NUM_CANARY_CHARACTERS = 8
 MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
 ARTIFACT_FILES = (*MODEL_FILES, PLAN_FILE, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
+    "fp16": "weights stored in 16 bits, computed with in float32",
     "int8": "8-bit linears",
     "int4": "linears of 4 bits, attention and head of 8",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
@@ -95,7 +97,7 @@ def write_artifact(
 def quantize_artifact(
     folder: Path, precision: str, calibration: Calibration | None = None, kv: str = "float32"
 ) -> None:
-    """Turn the float32 artifact in `folder` into int8, int4, or both of them (auto).
+    """Turn the float32 artifact in `folder` into fp16, int8, int4, or the last two (auto).
 
     Its KV cache becomes that of `kv`; int8 takes calibration, and also goes with precision fp32.
     Without `calibration` the 4-bit weights are rounded plainly; 8-bit ones always are. Raises
@@ -114,7 +116,7 @@ def quantize_artifact(
             "a KV cache of int8 has scales that come from calibration: leave --calibration-tokens "
             "0 out, or take --kv float32"
         )
-    if precision in ("fp32", "int8") and kv == "float32":
+    if precision in ("fp32", "fp16", "int8") and kv == "float32":
         calibration = None  # nobody would read it
     windows = calibration.windows(find_vocabulary(folder), manifest.context) if calibration else []
     decode_graph = None
@@ -125,7 +127,7 @@ def quantize_artifact(
         new = Path(temporary)
         # One turn for both graphs: they read and write the same keys and values.
         model = read_model(folder)
-        model = model if precision == "fp32" else rotate_model(model)
+        model = model if precision in ("fp32", "fp16") else rotate_model(model)
         refine = None
         if calibration:
             wanted = four_bit_inputs(model) if precision in ("int4", "auto") else {}
@@ -154,6 +156,8 @@ def _quantize_linears(model: Model, precision: str, refine: Refine | None) -> Mo
     """The graph of model.onnx."""
     if precision == "fp32":
         return model
+    if precision == "fp16":
+        return halve_model(model)
     return quantize_blocks(model, refine) if precision == "int4" else quantize_model(model)
 
 

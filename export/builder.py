@@ -21,8 +21,7 @@ BuilderName = Literal["tensorrt", "rtx"]
 MODULES: dict[BuilderName, str] = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 INSTALL: dict[BuilderName, str] = {
     "tensorrt": "pip install tensorrt-cu12, or build in NVIDIA's Triton or TensorRT image",
-    "rtx": "pip install --no-deps "
-    + " ".join(f"tensorrt-rtx-cu12{part}==1.7.1.116" for part in ("", "-libs", "-bindings")),
+    "rtx": "pip install 'nanotriton[rtx]'",
 }
 PROGRESS_PERIOD_S = 2.0
 MEGABYTE = 1 << 20

@@ -29,10 +29,10 @@ from export.caches import (
 )
 from export.checkpoint import Checkpoint
 from export.graph import num_candidates
+from export.half import to_half
 from export.model_file import Model
 from export.operators import Operators
 from nanotriton import contract
-from nanotriton.errors import CheckpointError
 
 OPSET = 24  # the first with TensorScatter
 HIDDEN = -1e4  # of a key that a query may not see: its share underflows to zero in FP16 too
@@ -176,17 +176,21 @@ class _Builder:
     def _scores(self, logits: str) -> list[ValueInfoProto]:
         """Of each given token its log-probability, and how many tokens are likelier."""
         node, last = self._ops.node, self._ops.constant([-1])
-        given = node("Unsqueeze", contract.GRAPH_TARGETS, last)
-        found = node("GatherElements", logits, given, axis=-1)  # (B, C, 1)
+        none, zero = self._ops.constant(0), self._ops.constant(0, np.float32)
+        is_given = node("GreaterOrEqual", contract.GRAPH_TARGETS, none)
+        given = node("Where", is_given, contract.GRAPH_TARGETS, none)
+        found = node("GatherElements", logits, node("Unsqueeze", given, last), axis=-1)
         lse = self._log_sum_exp(logits, node("ReduceMax", logits, last), contract.GRAPH_LSE)
-        logprobs, ranks = contract.GRAPH_LOGPROBS, contract.GRAPH_RANKS
-        node("Sub", node("Squeeze", found, last), lse, name=logprobs)
+        logprobs = node("Sub", node("Squeeze", found, last), lse)  # (B, C)
+        node("Where", is_given, logprobs, zero, name=contract.GRAPH_LOGPROBS)
+        node("ReduceSum", contract.GRAPH_LOGPROBS, last, name=contract.GRAPH_LOGPROB, keepdims=1)
         above = node("Cast", node("Greater", logits, found), to=TensorProto.FLOAT)
-        count = node("ReduceSum", above, last, keepdims=0)
-        node("Cast", count, name=ranks, to=TensorProto.INT64)
+        count = node("Cast", node("ReduceSum", above, last, keepdims=0), to=TensorProto.INT64)
+        node("Where", is_given, count, none, name=contract.GRAPH_RANKS)
         return [
-            declare(logprobs, TensorProto.FLOAT, *self._rows()),
-            declare(ranks, TensorProto.INT64, *self._rows()),
+            declare(contract.GRAPH_LOGPROBS, TensorProto.FLOAT, *self._rows()),
+            declare(contract.GRAPH_RANKS, TensorProto.INT64, *self._rows()),
+            declare(contract.GRAPH_LOGPROB, TensorProto.FLOAT, "B", 1),
         ]
 
     def _log_sum_exp(self, logits: str, largest: str, name: str) -> str:
@@ -212,10 +216,4 @@ def _typed(name: str, weight: NDArray[np.float32], dtype: Dtype) -> NDArray[np.g
     """A weight in the graph's type; norms stay float32."""
     if name.rpartition(".")[0].endswith(("ln_1", "ln_2", "ln_f")):
         return weight
-    largest, limit = float(np.abs(weight).max()), float(np.finfo(dtype).max)
-    if largest > limit:
-        raise CheckpointError(
-            f"the checkpoint's {name} reaches {largest:.6g}, FP16 ends at {limit:.6g}: export it "
-            "with --precision fp32"
-        )
-    return weight.astype(dtype)
+    return to_half(name, weight) if dtype is np.float16 else weight

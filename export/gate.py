@@ -40,14 +40,10 @@ class Gate:
     def measure(self, checkpoint: Checkpoint, work: Path) -> dict[str, float]:
         """Figures of model.onnx under their names, those of a decode graph as PRECISION_NAME.
 
-        Raises ParityError also for the text that the version was calibrated on.
+        Raises ParityError also for the text that the model was calibrated on.
         """
         manifest = Manifest.load(work)
-        if manifest.calibration_sha256 == sha256_text(self.text):
-            raise ParityError(
-                "the text to compare on is the one that the version was calibrated on, which "
-                " flatters them: give another --text, or another --calibration"
-            )
+        self.refuse_calibration_text(manifest.calibration_sha256)
         decode = manifest.decode_graph
         precision = manifest.precision if decode is None else "int8"
         if precision == "fp32" and manifest.kv_dtype == "int8":
@@ -70,11 +66,23 @@ class Gate:
         check_alternation(alternation, self._tolerance(decode.precision).min_greedy)
         return figures | alternation
 
+    def refuse_calibration_text(self, sha256: str) -> None:
+        """Raise ParityError when what is compared was calibrated on the text to compare on."""
+        if sha256 == sha256_text(self.text):
+            raise ParityError(
+                "the text to compare on is the one that the model was calibrated on, which "
+                "flatters it: give another --text, or another --calibration"
+            )
+
     def _measure_graph(
         self, checkpoint: Checkpoint, work: Path, graph_file: str, precision: str
     ) -> dict[str, float]:
         self.progress(f"parity: {graph_file}, {precision}")
         runner = self._open(work, GraphUse(only=graph_file), NUM_SLOTS)
+        return self.hold(checkpoint, runner, precision)
+
+    def hold(self, checkpoint: Checkpoint, runner: Runner, precision: str) -> dict[str, float]:
+        """Figures of one runner, held to the tolerance of a precision."""
         report = measure_parity(checkpoint, runner, self.text, self.max_tokens, self.progress)
         report.check(self._tolerance(precision))
         return report.to_dict()

@@ -21,11 +21,11 @@ from export.builder import BuilderName, BuildOptions, build_plan, open_builder
 from export.caches import KvForm
 from export.calibration import Calibration
 from export.checkpoint import Checkpoint
-from export.comparison import TOLERANCES
 from export.dialect import OPSET, build_dialect
 from export.dialect_runner import DialectRunner
+from export.gate import Gate
 from export.model_file import Model, write_model
-from export.parity import Progress, measure_parity
+from export.parity import Progress
 from export.profiles import profiles_of
 from export.static_int8 import StaticInt8
 from nanotriton.contract import GRAPH_FILE, KV_LAYOUT, PLAN_FILE, WEIGHTS_FILE, Manifest, PlanTarget
@@ -63,14 +63,18 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class GraphOptions:
-    """Which graph to write, and the text on which it is held to its checkpoint."""
+    """Which graph to write, and what holds it to its checkpoint."""
 
     precision: PlanPrecision
     kv: KvForm
     calibration: Calibration | None
-    text: str
-    max_tokens: int
-    num_threads: int
+    gate: Gate
+
+    def __post_init__(self) -> None:
+        if self.precision == "int8-static" and self.calibration is None:
+            raise ArtifactError(
+                "int8-static takes its scales from calibration: give --calibration-tokens"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,7 @@ class PlanOptions:
     workspace_mb: int | None
 
 
-def write_graph(
-    checkpoint: Checkpoint, folder: Path, options: GraphOptions, command: str, progress: Progress
-) -> None:
+def write_graph(checkpoint: Checkpoint, folder: Path, options: GraphOptions, command: str) -> None:
     """Write the artifact, still without a plan; raises ParityError when it isn't the checkpoint.
 
     Parity is that of the static form, whose weights and linears are those of the others.
@@ -99,8 +101,8 @@ def write_graph(
         "kv_layout": KV_LAYOUTS[options.kv],
     }
     source: Source = Plain(checkpoint, half=options.precision == "fp16")
-    if options.precision == "int8-static":
-        assert options.calibration is not None
+    if options.precision == "int8-static" and options.calibration is not None:
+        options.gate.refuse_calibration_text(options.calibration.sha256)
         windows = options.calibration.windows(checkpoint.vocabulary, checkpoint.config.context)
         source = StaticInt8.calibrate(checkpoint, windows)
         form["calibration_tokens"] = sum(map(len, windows))
@@ -109,10 +111,9 @@ def write_graph(
     manifest = Manifest.load(folder)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         write_model(source.build("static"), Path(temporary))
-        runner = DialectRunner(Path(temporary), manifest, NUM_SLOTS, options.num_threads)
-        report = measure_parity(checkpoint, runner, options.text, options.max_tokens, progress)
-    report.check(TOLERANCES[options.precision])
-    dataclasses.replace(manifest, parity=report.to_dict()).save(folder)
+        runner = DialectRunner(Path(temporary), manifest, NUM_SLOTS, options.gate.num_threads)
+        figures = options.gate.hold(checkpoint, runner, options.precision)
+    dataclasses.replace(manifest, parity=figures).save(folder)
 
 
 def add_plan(folder: Path, options: PlanOptions, progress: Progress) -> None:

@@ -50,7 +50,7 @@ def publish(
         raise ArtifactError(f"{script} is missing, every version needs a copy of it: restore it")
     versions = repository / ENGINE_MODEL
     versions.mkdir(parents=True, exist_ok=True)
-    with _locked(versions):
+    with locked(versions):
         _clean(versions)
         target = versions / str(version or max(versions_of(repository), default=0) + 1)
         new = versions / f".{target.name}.tmp-{os.getpid()}"
@@ -94,7 +94,7 @@ def check_built(work: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the kernel drops when the process ends, however it ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

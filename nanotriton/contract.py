@@ -47,6 +47,14 @@ COMPLETION_TOKENS = "completion_tokens"
 LOGPROBS = "output_logprobs"  # a JSON text, empty when nobody asked
 STREAM = "stream"
 
+# The ensemble `score`: its models, and its tensors besides those of its graph.
+SCORE_MODEL = "score"
+SCORE_TOKENS_MODEL = "score_tokens"
+PLAN_MODEL = "gpt_plan"  # the graph's plan, served by Triton's own TensorRT backend
+SCORE_GRAPH_MODEL = "gpt_graph"  # the same graph on the CPU
+CONTINUATION = "continuation"
+NUM_TOKENS = "num_tokens"  # (B, 1) INT32, tokens of the continuation
+
 # Tensors between the ensemble's steps: B rows padded on the right, each with its length.
 INPUT_IDS = "input_ids"
 INPUT_LENGTHS = "input_lengths"
@@ -96,9 +104,10 @@ GRAPH_LOGITS = "logits"  # (R, V) float32, only computed into memory when it is 
 # are those above (export.dialect).
 GRAPH_WRITE_INDICES = "write_indices"  # (B,) int64, tokens the slot holds: new ones come behind
 GRAPH_PLACES = "places"  # (B, C) int64, which tokens of each row reach the head
-GRAPH_TARGETS = "targets"  # (B, C) int64, the token to score behind each of them
-GRAPH_LOGPROBS = "logprobs"  # (B, C) float32, natural logarithm of its probability
-GRAPH_RANKS = "ranks"  # (B, C) int64, how many tokens are likelier
+GRAPH_TARGETS = "targets"  # (B, C) int64, the token to score behind each of them; -1 is none
+GRAPH_LOGPROBS = "token_logprobs"  # (B, C) float32, log of its probability; 0 for none
+GRAPH_RANKS = "token_ranks"  # (B, C) int64, how many tokens are likelier; 0 for none
+GRAPH_LOGPROB = "logprob"  # (B, 1) float32, the sum of a row's
 
 
 def chunk_name(name: str) -> str:

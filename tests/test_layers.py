@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     *("nanotriton", "export", "training", "clients", "gateway", "benchmarks"),
-    "model_repository",
+    *("model_repository", "score_repository"),
 )
 BASIS = ("nanotriton.contract", "nanotriton.errors")
 ENGINE = (
@@ -31,6 +31,7 @@ OURS = {
     "nanotriton/runners/*": (*BASIS, "nanotriton.runners"),
     "nanotriton/engine/process.py": (*ENGINE, "nanotriton.runners"),
     "nanotriton/engine/*": ENGINE,
+    "nanotriton/scoring.py": (*BASIS, "nanotriton.tokenizer"),
     "nanotriton/*": ("nanotriton",),
     "export/*": (
         *BASIS,
@@ -40,14 +41,14 @@ OURS = {
     "clients/*": ("clients",),
     "gateway/*": ("gateway", "clients", "nanotriton.errors"),
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
-    "model_repository/*/1/model.py": ("nanotriton",),
+    "*_repository/*/1/model.py": ("nanotriton",),
 }
 # What the wheel needs at run time; tritonclient only once something died. TensorRT and CUDA, which
 # only machines with a GPU have, are imported by name in nanotriton/runners/cuda.py.
 PRODUCTION = {"numpy", "msgpack", "zmq", "tiktoken", "onnxruntime"}
 PRODUCTION_LAZY = {"tritonclient"}
 BACKEND_UTILS = "triton_python_backend_utils"
-BACKEND_MODEL = "model_repository/*/1/model.py"
+BACKEND_MODEL = "*_repository/*/1/model.py"
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def is_allowed(path: str, one: Import) -> bool:
 
 def sources() -> list[str]:
     """Every file that has rules, from the root."""
-    rooms = [path for room in ROOMS[:-1] for path in (ROOT / room).rglob("*.py")]
-    models = (ROOT / "model_repository").glob("*/1/model.py")
+    rooms = [path for room in ROOMS[:-2] for path in (ROOT / room).rglob("*.py")]
+    models = ROOT.glob(BACKEND_MODEL)
     return sorted(str(path.relative_to(ROOT)) for path in (*rooms, *models))
 
 

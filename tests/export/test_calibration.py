@@ -53,7 +53,7 @@ def test_gate_refuses_the_text_of_calibration(checkpoint, artifact_of, tmp_path,
     text = parity.default_text()
     sha256 = calibration.sha256_text(text)
     dataclasses.replace(manifest, calibration_tokens=4096, calibration_sha256=sha256).save(tmp_path)
-    with pytest.raises(ParityError, match="the version was calibrated on"):
+    with pytest.raises(ParityError, match="the model was calibrated on"):
         Gate(text, 600, 1, LOOSE, print).measure(checkpoint, tmp_path)
 
 

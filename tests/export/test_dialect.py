@@ -150,12 +150,14 @@ def test_concat_dialect_takes_rows_of_different_lengths(checkpoint, ids, tmp_pat
 def test_scores_are_the_models_log_probabilities(checkpoint, ids, tmp_path):
     session = session_of(checkpoint, tmp_path, "none")
     log = log_softmax(expected_logits(checkpoint, ids[:30]))
-    places, targets = np.array([[3, 28]]), np.array([[ids[4], 77]])
+    places, targets = np.array([[3, 28, 0]]), np.array([[ids[4], 77, -1]])
     feeds = {"input_ids": ids[None, :30], "places": places, "targets": targets}
-    logprobs, ranks = session.run([contract.GRAPH_LOGPROBS, contract.GRAPH_RANKS], feeds)
-    asked = log[places[0], targets[0]]
-    np.testing.assert_allclose(logprobs[0], asked, atol=1e-5)
-    assert ranks[0].tolist() == (log[places[0]] > asked[:, None]).sum(axis=1).tolist()
+    names = [contract.GRAPH_LOGPROBS, contract.GRAPH_RANKS, contract.GRAPH_LOGPROB]
+    logprobs, ranks, total = session.run(names, feeds)
+    asked = log[places[0, :2], targets[0, :2]]
+    np.testing.assert_allclose(logprobs[0], [*asked, 0], atol=1e-5)
+    np.testing.assert_allclose(total, [[asked.sum()]], atol=1e-5)
+    assert ranks[0].tolist() == [*(log[places[0, :2]] > asked[:, None]).sum(axis=1).tolist(), 0]
 
 
 def test_weight_that_half_can_not_hold_is_named(checkpoint):
