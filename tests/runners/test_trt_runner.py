@@ -109,6 +109,17 @@ def test_slots_that_join_and_leave_need_few_recordings(open_plan, ids):
     assert len(runner._decode._captured) == 4
 
 
+def test_rows_that_die_and_live_share_a_recording(open_plan, ids):
+    runner = open_plan()
+    expected = prefill(runner, 0, ids[:8])
+    for slot in range(3):
+        prefill(runner, slot, ids[:7])
+    for live in ([0, 1, 2], [0, 2], [2], [1, 0]):
+        found = decode(runner, 0, [ids[7]] * 3, [7] * 3, live)
+        np.testing.assert_allclose(found, expected[[7] * len(live)], atol=1e-5)
+    assert len(runner._decode._captured) == 1
+
+
 def test_recordings_are_bounded_and_still_right(checkpoint, tmp_path, ids):
     write_plan_version(checkpoint, tmp_path, "fp32", max_batch=12)
     runner = TrtRunner(tmp_path, 12)
