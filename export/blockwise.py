@@ -1,15 +1,14 @@
 """A float32 model.onnx in, the same with 4-bit linears out.
 
-The linears of the MLPs, two thirds of the blocks, have 4-bit weights, those of attention and the
-head 8-bit ones: in blocks along a column with a scale each (com.microsoft.MatMulNBits). A step of
-few rows only reads weights, so this is the fastest form there; activations are rounded to 8 bits a
-block at run time. Embeddings stay float32. Knows nothing of checkpoints, nor of the graph with
-8-bit rows (`export.quantized`).
+The linears of the blocks have 4-bit weights, the head 8-bit ones: in blocks along a column with a
+scale each (com.microsoft.MatMulNBits). A step of few rows only reads weights, so this is the
+fastest form there; activations are rounded to 8 bits a block at run time. Embeddings stay float32.
+Knows nothing of checkpoints, nor of the graph with 8-bit rows (`export.quantized`).
 
-Measured on the demo model, mean KL: 8.0e-3 on 16,459 tokens of code; 1.5e-2 with attention in 4
-bits too. On 2,048 tokens of the standard library and with all but the head in 4 bits: 1.4e-2;
-symmetric 1.6e-2; in blocks of 16, 64 and 128 1.1e-2, 1.7e-2 and 2.1e-2; the head in 4 bits too
-2.7e-2. Turned as for 8-bit rows (`export.rotated`) or not makes no difference: 7.7e-3 and 7.5e-3.
+Measured on the demo model, mean KL on 8,192 tokens of code, with GPTQ (`export.compensation`):
+1.22e-2, in blocks of 32 and 256 8.5e-3 and 1.39e-2, with the head in 4 bits too 1.95e-2; attention
+in 8 bits 6.5e-3, and that in blocks of 32 4.6e-3, 2.1e-2 without GPTQ. llama.cpp's Q4_0 rounding of
+the same linears: 4.3e-2. What blocks cost in time: docs/ENGINE_SPEED.md.
 """
 
 from collections.abc import Callable
@@ -22,8 +21,7 @@ from onnx import NodeProto, helper
 
 from export.model_file import CONTRIB_DOMAIN, Model
 
-BLOCK_SIZES = {4: 32, 8: 128}  # by bits: how many weights of a column have one scale
-EIGHT_BIT_LINEARS = (".attn.c_attn.weight", ".attn.c_proj.weight")
+BLOCK_SIZES = {4: 128, 8: 256}  # by bits: how many weights of a column have one scale
 ACCURACY_LEVEL = 4  # products of 8-bit integers; without it a row takes up to 60 times longer
 # A block's range may be cut by so much: its extremes are rounded worse, all others better. With
 # 256 steps there is nothing to win.
@@ -114,7 +112,7 @@ def _num_bits(node: NodeProto, model: Model) -> int | None:
         return 8
     if node.op_type != "MatMul" or node.input[1] not in model.weights:
         return None
-    return 8 if node.input[1].endswith(EIGHT_BIT_LINEARS) else 4
+    return 4
 
 
 def round_weight(weight: NDArray[Any], bits: int) -> Blocks:

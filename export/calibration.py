@@ -107,12 +107,15 @@ def record_rows(
 ) -> Rows:
     """Run every window, and keep the tensors that `widths` names in `folder`."""
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ("B", "T", width))
+        helper.make_tensor_value_info(f"{name}.rows", TensorProto.FLOAT, ("N", width))
         for name, width in widths.items()
     ]
     nodes = _nodes_before(model, widths)
     used = {name for node in nodes for name in node.input}
     weights = {name: model.weights[name] for name in model.weights if name in used}
+    for name, width in widths.items():
+        weights[f"{name}.shape"] = np.array([-1, width])
+        nodes.append(helper.make_node("Reshape", [name, f"{name}.shape"], [f"{name}.rows"]))
     inputs = [one for one in model.inputs if one.name in used]
     write_model(Model(nodes, inputs, outputs, weights), folder)
     session = onnxruntime.InferenceSession(
@@ -120,7 +123,7 @@ def record_rows(
     )
     rows = Rows(folder, widths)
     for window in windows:
-        found = session.run(list(widths), _feeds(session, window))
+        found = session.run(None, _feeds(session, window))
         for name, array in zip(widths, found, strict=True):
             rows.append(name, array)
     return rows
@@ -145,9 +148,10 @@ def _feeds(session: onnxruntime.InferenceSession, window: Ids) -> dict[str, NDAr
         contract.GRAPH_POSITION_IDS: np.arange(num_tokens)[None],
         contract.GRAPH_SEQLENS_K: np.array([num_tokens - 1], np.int32),
         contract.GRAPH_TOTAL_LEN: np.array([num_tokens], np.int32),
+        contract.GRAPH_ROWS: np.arange(num_tokens),
     }
     for one in session.get_inputs():
         if one.name not in feeds:  # a cache (B, H, M, D)
             _, num_heads, _, head_dim = one.shape
             feeds[one.name] = np.zeros((1, num_heads, num_tokens, head_dim), np.float32)
-    return feeds
+    return {one.name: feeds[one.name] for one in session.get_inputs()}

@@ -2,8 +2,9 @@
 
 Built by hand: named axes and the exact operators that measured fastest, in milliseconds. One call
 appends T tokens to B sequences whose KV cache lives in the caller's memory (past and present of a
-layer are bound to the same address), and gives the K best logits of R of the B*T positions.
-Knows nothing of files or of text.
+layer are bound to the same address), and gives the K best logits of R of the B*T positions: behind
+the last layer's attention, which writes the last keys and values, only these rows go on. Knows
+nothing of files or of text.
 
 Attention is GroupQueryAttention with packed QKV; T > 1 behind a past needs B = 1. Its contract:
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
@@ -39,6 +40,7 @@ def build_graph(checkpoint: Checkpoint) -> Model:
             f"takes multiples of {HEAD_DIM_UNIT}: train with another n_embd or n_head"
         )
     graph = _Graph(dict(checkpoint.weights))
+    graph.constant("flat_shape", [-1, config.width])
     x = _embed(graph)
     for layer in range(config.num_layers):
         x = _block(graph, config, layer, x)
@@ -82,10 +84,13 @@ class _Graph:
         return self.node("Add", y, f"{name}.bias") if f"{name}.bias" in self.weights else y
 
     def linear_gelu(self, x: str, name: str, activation: str) -> str:
-        bias = [f"{name}.bias"] if f"{name}.bias" in self.weights else []
-        op = {"gelu_erf": "BiasGelu" if bias else "Gelu", "gelu_tanh": "FastGelu"}[activation]
-        y = self.node("MatMul", x, f"{name}.weight")
-        return self.node(op, y, *bias, domain=CONTRIB_DOMAIN)
+        # Where a bias is still a node of its own, ONNX Runtime draws it into the GELU.
+        op = {"gelu_erf": "Gelu", "gelu_tanh": "FastGelu"}[activation]
+        return self.node(op, self.linear(x, name), domain=CONTRIB_DOMAIN)
+
+    def rows(self, x: str) -> str:
+        flat = self.node("Reshape", x, "flat_shape")
+        return self.node("Gather", flat, contract.GRAPH_ROWS)  # (R, H * D)
 
 
 def _embed(graph: _Graph) -> str:
@@ -118,6 +123,8 @@ def _block(graph: _Graph, config: Config, layer: int, x: str) -> str:
         kv_num_heads=config.num_heads,
         scale=config.head_dim**-0.5,
     )  # (B, T, H * D)
+    if layer == config.num_layers - 1:
+        x, attention = graph.rows(x), graph.rows(attention)
     x = graph.node("Add", x, graph.linear(attention, f"{name}.attn.c_proj"))
     hidden = graph.linear_gelu(
         graph.layer_norm(x, f"{name}.ln_2", config.epsilon), f"{name}.mlp.c_fc", config.activation
@@ -126,10 +133,8 @@ def _block(graph: _Graph, config: Config, layer: int, x: str) -> str:
 
 
 def _head(graph: _Graph, config: Config, x: str) -> None:
-    flat = graph.node("Reshape", x, graph.constant("flat_shape", [-1, config.width]))
-    rows = graph.node("Gather", flat, contract.GRAPH_ROWS)  # (R, H * D)
     weight = HEAD_WEIGHT if HEAD_WEIGHT in graph.weights else EMBEDDING_WEIGHT
-    logits = graph.node("Gemm", rows, weight, outputs=[contract.GRAPH_LOGITS], transB=1)  # (R, V)
+    logits = graph.node("Gemm", x, weight, outputs=[contract.GRAPH_LOGITS], transB=1)  # (R, V)
     top = graph.node(
         "TopK",
         logits,

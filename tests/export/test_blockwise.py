@@ -11,8 +11,8 @@ from nanotriton.runners.base import Batch
 from nanotriton.runners.ort import OrtRunner
 
 # An activation has 8 bits a block: half a step of 1/127 of its block's largest value, many of
-# them averaged in a product and added over 9 linears (measured on the tiny model: 6e-3).
-MAX_ACTIVATION_ERROR = 0.02
+# them averaged in a product and added over 9 linears (measured on the tiny model: 2.1e-2).
+MAX_ACTIVATION_ERROR = 0.04
 
 
 def untie(content):
@@ -32,7 +32,7 @@ def restored(model):
         if is_head or (node.op_type == "MatMul" and node.input[1] in weights):
             name = node.input[1]
             weight = weights[name].T if is_head else weights[name]
-            bits = 8 if is_head or ".attn." in name else 4
+            bits = 8 if is_head else 4
             found = round_weight(weight, bits).restored(len(weight))
             weights[name] = np.ascontiguousarray(found.T if is_head else found)
     return Model(model.nodes, model.inputs, model.outputs, weights)
@@ -101,7 +101,7 @@ def test_embeddings_stay_float32_and_every_linear_has_blocks(artifact_of):
     assert {name for name in matrices if "block_scale" not in name} == {"wte.weight", "wpe.weight"}
     bits = [n.attribute for n in model.nodes if n.op_type == "MatMulNBits"]
     found = [one.i for attributes in bits for one in attributes if one.name == "bits"]
-    assert sorted(found) == [4] * 4 + [8] * 5
+    assert sorted(found) == [4] * 8 + [8]
 
 
 @pytest.mark.parametrize("mates", [[60, 1], [5, 33]], ids=str)

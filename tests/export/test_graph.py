@@ -1,3 +1,4 @@
+import numpy as np
 import onnx
 import pytest
 
@@ -9,6 +10,7 @@ from export.model_file import ALIGNMENT_BYTES, Weights, read_model, write_model
 from export.parity import measure_parity
 from nanotriton import contract
 from nanotriton.errors import CheckpointError
+from nanotriton.runners.base import Batch
 from nanotriton.runners.ort import OrtRunner
 
 NUM_TOKENS = 283
@@ -70,6 +72,19 @@ def test_names_and_axes_are_the_contracts(artifact_of):
         contract.GRAPH_LSE: ["R"],
         contract.GRAPH_LOGITS: ["R", NUM_TOKENS],
     } | {contract.present_name(layer, kind): cache for layer in range(2) for kind in "kv"}
+
+
+@pytest.mark.parametrize("rows", [[31], [0, 7, 31], [31, 0]], ids=str)
+def test_rows_that_are_not_wanted_change_nothing(runner_of, ids, rows):
+    """Only wanted rows pass the last layer's MLP, yet all leave their keys and values."""
+    part, whole = runner_of("fp32"), runner_of("fp32")
+    found, expected = [], []
+    for start in (0, 32):
+        chunk, past = ids[None, start : start + 32], np.array([start], np.int32)
+        found.append(part.run(Batch(0, chunk, past, np.array(rows), True)).full.copy())
+        expected.append(whole.run(Batch(0, chunk, past, np.arange(32), True)).full[rows].copy())
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(part._cache, whole._cache)
 
 
 def test_tied_embedding_is_stored_once(checkpoint):
