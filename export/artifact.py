@@ -39,7 +39,7 @@ MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
 ARTIFACT_FILES = (*MODEL_FILES, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
     "int8": "8-bit linears",
-    "int4": "linears of 4 bits, the head of 8",
+    "int4": "linears of 4 bits, attention and head of 8",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
 }
 # Up to so many rows a step only reads weights, and fewer bytes win; above, 8-bit rows compute as

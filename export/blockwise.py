@@ -1,14 +1,15 @@
 """A float32 model.onnx in, the same with 4-bit linears out.
 
-The linears of the blocks have 4-bit weights, the head 8-bit ones: in blocks along a column with a
-scale each (com.microsoft.MatMulNBits). A step of few rows only reads weights, so this is the
-fastest form there; activations are rounded to 8 bits a block at run time. Embeddings stay float32.
-Knows nothing of checkpoints, nor of the graph with 8-bit rows (`export.quantized`).
+The linears of the MLPs, two thirds of the blocks, have 4-bit weights, those of attention and the
+head 8-bit ones: in blocks along a column with a scale each (com.microsoft.MatMulNBits). A step of
+few rows only reads weights, so this is the fastest form there; activations are rounded to 8 bits a
+block at run time. Embeddings stay float32. Knows nothing of checkpoints, nor of the graph with
+8-bit rows (`export.quantized`).
 
 Measured on the demo model, mean KL on 8,192 tokens of code, with GPTQ (`export.compensation`):
-1.22e-2, in blocks of 32 and 256 8.5e-3 and 1.39e-2, with the head in 4 bits too 1.95e-2; attention
-in 8 bits 6.5e-3, and that in blocks of 32 4.6e-3, 2.1e-2 without GPTQ. llama.cpp's Q4_0 rounding of
-the same linears: 4.3e-2. What blocks cost in time: docs/ENGINE_SPEED.md.
+7.3e-3; in blocks of 128, 64 and 32 6.5e-3, 5.5e-3 and 4.6e-3 (2.1e-2 without GPTQ), which cost time
+(docs/ENGINE_SPEED.md). Attention in 4 bits too 1.4e-2. llama.cpp's Q4_0 rounding of the blocks:
+4.3e-2.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from onnx import NodeProto, helper
 
 from export.model_file import CONTRIB_DOMAIN, Model
 
-BLOCK_SIZES = {4: 128, 8: 256}  # by bits: how many weights of a column have one scale
+BLOCK_SIZE = 256  # how many weights of a column have one scale
+EIGHT_BIT_LINEARS = (".attn.c_attn.weight", ".attn.c_proj.weight")
 ACCURACY_LEVEL = 4  # products of 8-bit integers; without it a row takes up to 60 times longer
 # A block's range may be cut by so much: its extremes are rounded worse, all others better. With
 # 256 steps there is nothing to win.
@@ -88,7 +90,7 @@ def quantize_blocks(model: Model, refine: Refine | None = None) -> Model:
                 K=weight.shape[0],
                 N=weight.shape[1],
                 bits=blocks.bits,
-                block_size=BLOCK_SIZES[blocks.bits],
+                block_size=BLOCK_SIZE,
                 accuracy_level=ACCURACY_LEVEL,
             )
         )
@@ -112,26 +114,25 @@ def _num_bits(node: NodeProto, model: Model) -> int | None:
         return 8
     if node.op_type != "MatMul" or node.input[1] not in model.weights:
         return None
-    return 4
+    return 8 if node.input[1].endswith(EIGHT_BIT_LINEARS) else 4
 
 
 def round_weight(weight: NDArray[Any], bits: int) -> Blocks:
     """(in, out) float32 to codes; each block takes the cut of its range that errs least."""
     num_inputs, num_outputs = weight.shape
-    size = BLOCK_SIZES[bits]
-    num_blocks = -(-num_inputs // size)
+    num_blocks = -(-num_inputs // BLOCK_SIZE)
     blocks = Blocks(
         bits,
-        np.empty((num_outputs, num_blocks, size), np.uint8),
+        np.empty((num_outputs, num_blocks, BLOCK_SIZE), np.uint8),
         np.empty((num_outputs, num_blocks), np.float32),
         np.empty((num_outputs, num_blocks), np.uint8),
     )
     for start in range(0, num_outputs, NUM_COLUMNS):
         part = slice(start, start + NUM_COLUMNS)
         columns = weight[:, part].T
-        values = np.zeros((len(columns), num_blocks * size), np.float32)
+        values = np.zeros((len(columns), num_blocks * BLOCK_SIZE), np.float32)
         values[:, :num_inputs] = columns
-        best = _best_blocks(values.reshape(-1, num_blocks, size), bits)
+        best = _best_blocks(values.reshape(-1, num_blocks, BLOCK_SIZE), bits)
         blocks.codes[part] = best.codes
         blocks.scales[part] = best.scales
         blocks.zero_points[part] = best.zero_points
