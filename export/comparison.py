@@ -35,10 +35,11 @@ TOLERANCES = {
     # files), so this only stops what is broken.
     # A single logit may move far and a greedy text turn at a near-tie: no limit on both.
     "int8": Tolerance(max_relative_delta=np.inf, max_kl=3e-3, min_top1=0.94, min_greedy=0.0),
-    # 4 bits in the blocks (measured on the demo: KL 1.2e-2, best token kept in 93.7 of 100 places;
-    # llama.cpp's Q4_0 rounding of the same weights: 4.3e-2 and 88.4). The limits stop what is
-    # broken or does not fit into 4 bits.
-    "int4": Tolerance(max_relative_delta=np.inf, max_kl=2.5e-2, min_top1=0.88, min_greedy=0.85),
+    # 4 bits in the MLPs (measured on the demo: KL 7.2e-3, best token kept in 95.0 of 100 places,
+    # 97 of 100 greedy tokens those of float32 when two graphs take turns). llama.cpp's Q4_0
+    # rounding of the blocks gives 4.3e-2. The limits stop what is broken or does not fit into 4
+    # bits: all linears in 4 bits, the head too, give 2e-2.
+    "int4": Tolerance(max_relative_delta=np.inf, max_kl=2e-2, min_top1=0.88, min_greedy=0.85),
 }
 
 
