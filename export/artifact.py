@@ -57,7 +57,8 @@ ROUNDINGS = {
     "nearest": "without calibration",
 }
 # Up to so many rows a step only reads weights, and fewer bytes win; above, 8-bit rows compute as
-# fast (GPT-2 124M on 2 cores, all linears in 4 bits: 46 % faster at 1 row, 24 % at 4, 5 % at 8).
+# fast (GPT-2 124M, processor time by rows, int4 over int8: 0.61 at 1, 0.69 at 2, 0.88 at 4, 0.97 at
+# 6, 1.14 at 16; docs/ENGINE_SPEED.md).
 MAX_DECODE_ROWS = 4
 PACKAGES = ("nanotriton", "numpy", "onnx", "onnxruntime")
 

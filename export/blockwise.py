@@ -6,10 +6,10 @@ few rows only reads weights, so this is the fastest form there; activations are 
 block at run time. Embeddings stay float32. Knows nothing of checkpoints, nor of the graph with
 8-bit rows (`export.quantized`).
 
-Measured on the demo model, mean KL: 8.0e-3 on 16,459 tokens of code; 1.5e-2 with attention in 4
-bits too. On 2,048 tokens of the standard library and with all but the head in 4 bits: 1.4e-2;
-symmetric 1.6e-2; in blocks of 16, 64 and 128 1.1e-2, 1.7e-2 and 2.1e-2; the head in 4 bits too
-2.7e-2. Turned as for 8-bit rows (`export.rotated`) or not makes no difference: 7.7e-3 and 7.5e-3.
+Measured on the demo model, mean KL on 8,192 tokens of code, with GPTQ (`export.compensation`):
+7.3e-3; in blocks of 128, 64 and 32 6.5e-3, 5.5e-3 and 4.6e-3 (2.1e-2 without GPTQ), which cost time
+(docs/ENGINE_SPEED.md). Attention in 4 bits too 1.4e-2. llama.cpp's Q4_0 rounding of the blocks:
+4.3e-2.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from onnx import NodeProto, helper
 
 from export.model_file import CONTRIB_DOMAIN, Model
 
-BLOCK_SIZES = {4: 32, 8: 128}  # by bits: how many weights of a column have one scale
+BLOCK_SIZE = 256  # how many weights of a column have one scale
 EIGHT_BIT_LINEARS = (".attn.c_attn.weight", ".attn.c_proj.weight")
 ACCURACY_LEVEL = 4  # products of 8-bit integers; without it a row takes up to 60 times longer
 # A block's range may be cut by so much: its extremes are rounded worse, all others better. With
@@ -90,7 +90,7 @@ def quantize_blocks(model: Model, refine: Refine | None = None) -> Model:
                 K=weight.shape[0],
                 N=weight.shape[1],
                 bits=blocks.bits,
-                block_size=BLOCK_SIZES[blocks.bits],
+                block_size=BLOCK_SIZE,
                 accuracy_level=ACCURACY_LEVEL,
             )
         )
@@ -120,20 +120,19 @@ def _num_bits(node: NodeProto, model: Model) -> int | None:
 def round_weight(weight: NDArray[Any], bits: int) -> Blocks:
     """(in, out) float32 to codes; each block takes the cut of its range that errs least."""
     num_inputs, num_outputs = weight.shape
-    size = BLOCK_SIZES[bits]
-    num_blocks = -(-num_inputs // size)
+    num_blocks = -(-num_inputs // BLOCK_SIZE)
     blocks = Blocks(
         bits,
-        np.empty((num_outputs, num_blocks, size), np.uint8),
+        np.empty((num_outputs, num_blocks, BLOCK_SIZE), np.uint8),
         np.empty((num_outputs, num_blocks), np.float32),
         np.empty((num_outputs, num_blocks), np.uint8),
     )
     for start in range(0, num_outputs, NUM_COLUMNS):
         part = slice(start, start + NUM_COLUMNS)
         columns = weight[:, part].T
-        values = np.zeros((len(columns), num_blocks * size), np.float32)
+        values = np.zeros((len(columns), num_blocks * BLOCK_SIZE), np.float32)
         values[:, :num_inputs] = columns
-        best = _best_blocks(values.reshape(-1, num_blocks, size), bits)
+        best = _best_blocks(values.reshape(-1, num_blocks, BLOCK_SIZE), bits)
         blocks.codes[part] = best.codes
         blocks.scales[part] = best.scales
         blocks.zero_points[part] = best.zero_points

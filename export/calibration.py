@@ -159,6 +159,7 @@ def _feeds(session: onnxruntime.InferenceSession, window: Ids) -> dict[str, NDAr
     feeds: dict[str, NDArray[np.generic]] = {
         contract.GRAPH_INPUT_IDS: window,
         contract.GRAPH_POSITION_IDS: np.arange(num_tokens),
+        contract.GRAPH_ROWS: np.arange(num_tokens),
         contract.GRAPH_ATTENTION_ROWS: np.arange(num_tokens),
         contract.GRAPH_ATTENDED: np.zeros((1, 1), np.int64),
         contract.GRAPH_SEQLENS_K: one,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from export.blockwise import BLOCK_SIZES, Blocks
+from export.blockwise import BLOCK_SIZE, Blocks
 
 # Of the channels' mean power, added to each: the paper's 1 %. Makes any moments invertible.
 DAMPING = 0.01
@@ -74,7 +74,7 @@ def compensate(weight: NDArray[Any], plain: Blocks, moments: Doubles) -> Blocks:
         stop = min(start + STEP, num_inputs)
         errors = np.empty((stop - start, num_outputs))
         for at in range(start, stop):
-            block = order[at] // BLOCK_SIZES[plain.bits]
+            block = order[at] // BLOCK_SIZE
             steps = np.rint(rest[at] / scales[block])
             steps = np.clip(steps, -zero_points[block], largest - zero_points[block])
             codes[:, order[at]] = steps + zero_points[block]

@@ -4,7 +4,8 @@ Built by hand: named axes and the exact operators that measured fastest, in mill
 takes N tokens, a chunk of T of one sequence and one of each of B others, through the same linears;
 only attention parts them (`export.attention`). It appends them to KV caches that live in the
 caller's memory (past and present of a layer are bound to the same address), and gives the K best
-logits of R of the N. Knows nothing of files or of text.
+logits of R of the N: behind the last layer's attention, which writes the last keys and values, only
+these rows go on. Knows nothing of files or of text.
 """
 
 from collections.abc import Sequence
@@ -82,10 +83,12 @@ class _Graph:
         return self.node("Add", y, f"{name}.bias") if f"{name}.bias" in self.weights else y
 
     def linear_gelu(self, x: str, name: str, activation: str) -> str:
-        bias = [f"{name}.bias"] if f"{name}.bias" in self.weights else []
-        op = {"gelu_erf": "BiasGelu" if bias else "Gelu", "gelu_tanh": "FastGelu"}[activation]
-        y = self.node("MatMul", x, f"{name}.weight")
-        return self.node(op, y, *bias, domain=CONTRIB_DOMAIN)
+        # Where a bias is still a node of its own, ONNX Runtime draws it into the GELU.
+        op = {"gelu_erf": "Gelu", "gelu_tanh": "FastGelu"}[activation]
+        return self.node(op, self.linear(x, name), domain=CONTRIB_DOMAIN)
+
+    def rows(self, x: str) -> str:
+        return self.node("Gather", x, contract.GRAPH_ROWS)
 
 
 def _embed(graph: _Graph) -> str:
@@ -100,6 +103,8 @@ def _block(graph: _Graph, config: Config, layer: int, x: str) -> str:
         graph.layer_norm(x, f"{name}.ln_1", config.epsilon), f"{name}.attn.c_attn"
     )  # (N, 3 * H * D)
     attention = attend(graph.node, config, layer, qkv)  # (N, H * D)
+    if layer == config.num_layers - 1:
+        x, attention = graph.rows(x), graph.rows(attention)  # (R, H * D)
     x = graph.node("Add", x, graph.linear(attention, f"{name}.attn.c_proj"))
     hidden = graph.linear_gelu(
         graph.layer_norm(x, f"{name}.ln_2", config.epsilon), f"{name}.mlp.c_fc", config.activation
@@ -108,9 +113,8 @@ def _block(graph: _Graph, config: Config, layer: int, x: str) -> str:
 
 
 def _head(graph: _Graph, config: Config, x: str) -> None:
-    rows = graph.node("Gather", x, contract.GRAPH_ROWS)  # (R, H * D)
     weight = HEAD_WEIGHT if HEAD_WEIGHT in graph.weights else EMBEDDING_WEIGHT
-    logits = graph.node("Gemm", rows, weight, outputs=[contract.GRAPH_LOGITS], transB=1)  # (R, V)
+    logits = graph.node("Gemm", x, weight, outputs=[contract.GRAPH_LOGITS], transB=1)  # (R, V)
     top = graph.node(
         "TopK",
         logits,

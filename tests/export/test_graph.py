@@ -1,5 +1,7 @@
+import numpy as np
 import onnx
 import pytest
+from batches import chunk_of, logits_of
 
 from export.artifact import write_artifact
 from export.checkpoint import load_checkpoint
@@ -81,6 +83,19 @@ def test_names_and_axes_are_the_contracts(artifact_of):
         contract.GRAPH_LSE: ["R"],
         contract.GRAPH_LOGITS: ["R", NUM_TOKENS],
     } | caches_of(contract.present_name)
+
+
+@pytest.mark.parametrize("rows", [[31], [0, 7, 31], [31, 0]], ids=str)
+def test_rows_that_are_not_wanted_change_nothing(runner_of, ids, rows):
+    """Only wanted rows pass the last layer's MLP, yet all leave their keys and values."""
+    part, whole = runner_of("fp32"), runner_of("fp32")
+    found, expected = [], []
+    for start in (0, 32):
+        chunk = chunk_of(0, ids[start : start + 32], start)
+        found.append(logits_of(part, chunk, rows=rows))
+        expected.append(logits_of(whole, chunk)[rows])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(part._cache, whole._cache)
 
 
 def test_tied_embedding_is_stored_once(checkpoint):
