@@ -219,11 +219,11 @@ def _check_plan(folder: Path, manifest: Manifest) -> str:
     """That TensorRT and the GPU are those of the plan; it is not opened, which takes memory."""
     if manifest.plan is None:
         raise NanotritonError(
-            f"{folder} has no plan for its runner trt: run `python -m export plan` again"
+            f"{MANIFEST_FILE} names the runner trt and no plan: build one with "
+            "`python -m export plan`"
         )
-    gpu = find_gpu()
-    trt = check_here(folder / PLAN_FILE, manifest.plan, gpu)
-    return f"TensorRT {trt.__version__} takes {PLAN_FILE} on {gpu.name}"
+    trt = check_here(folder / PLAN_FILE, manifest.plan)
+    return f"TensorRT {trt.__version__} takes {PLAN_FILE} on {find_gpu().name}"
 
 
 def _numbers(version: str) -> list[int]:

@@ -14,16 +14,17 @@ import numpy as np
 
 from nanotriton.contract import PlanTarget
 from nanotriton.errors import RunnerError
-from nanotriton.runners.cuda import Device, Gpu, import_gpu_library
+from nanotriton.runners.cuda import Device, Gpu, find_gpu, import_gpu_library
 from nanotriton.runners.plan_header import check_plan, servable_header
 
 PREFILL, DECODE = 0, 1  # the plan's optimization profiles
 
 
-def check_here(path: Path, target: PlanTarget, gpu: Gpu) -> ModuleType:
-    """TensorRT's module; raises RunnerError unless it can open a plan on this GPU."""
-    servable_header(path)  # a wrong file is told before what else may be missing
-    trt = import_gpu_library("tensorrt", "tensorrt")
+def check_here(path: Path, target: PlanTarget, gpu: Gpu | None = None) -> ModuleType:
+    """TensorRT's module; raises RunnerError unless it can open a plan on `gpu`, or the first one."""
+    header = servable_header(path)  # a wrong file is told before what else may be missing
+    trt = import_gpu_library("tensorrt", f"tensorrt=={header.version}")
+    gpu = gpu or find_gpu()
     check_plan(path, target, trt.__version__, gpu.compute_capability)
     return trt
 
