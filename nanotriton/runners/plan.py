@@ -21,7 +21,7 @@ PREFILL, DECODE = 0, 1  # the plan's optimization profiles
 
 
 def check_here(path: Path, target: PlanTarget, gpu: Gpu | None = None) -> ModuleType:
-    """TensorRT's module; raises RunnerError unless it can open a plan on `gpu`, or the first one."""
+    """TensorRT's module; raises RunnerError unless it opens a plan on `gpu`, or the first one."""
     header = servable_header(path)  # a wrong file is told before what else may be missing
     trt = import_gpu_library("tensorrt", f"tensorrt=={header.version}")
     gpu = gpu or find_gpu()
