@@ -15,6 +15,7 @@ from export.__main__ import main as export
 from nanotriton.__main__ import main
 from nanotriton.contract import Manifest, newest_version
 from nanotriton.doctor import examine
+from nanotriton.server import ServerOptions
 
 COMMANDS = {"export": export, "benchmarks": benchmarks}
 QUICK = {"--rounds 100": "--rounds 3", "export parity": "export parity --tokens 256"}
@@ -63,7 +64,7 @@ def test_commands_build_prove_publish_and_time_a_plan(made, repository):
 
 
 def test_doctor_asks_tensorrt_and_the_gpu(repository):
-    found = {one.subject: one for one in examine(repository)}
+    found = {one.subject: one for one in examine(ServerOptions(repository))}
     assert found["runtime"].is_good, found["runtime"].seen
     assert found["runtime"].seen.startswith("TensorRT ")
 
