@@ -12,6 +12,7 @@ from pathlib import Path
 from export.artifact import check_files, write_artifact
 from export.calibration import check_unseen
 from export.checkpoint import load_checkpoint
+from export.dialect_runner import DialectRunner
 from nanotriton.contract import (
     ENGINE_MODEL,
     GRAPH_FILE,
@@ -20,8 +21,10 @@ from nanotriton.contract import (
     newest_version,
 )
 from nanotriton.errors import ArtifactError
+from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import GraphUse
 from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.trt import TrtRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,12 @@ class Contender:
         """Of all files of the version, the tokenizer's among them."""
         return sum((self.folder / name).stat().st_size for name in self.manifest.files)
 
-    def open(self, num_slots: int, num_threads: int) -> OrtRunner:
-        """A fresh runner of this graph alone."""
+    def open(self, num_slots: int, num_threads: int) -> Runner:
+        """A fresh runner of this graph alone; a plan's graph without a plan runs on the CPU."""
+        if self.manifest.runner == "trt":
+            if self.manifest.plan is not None:
+                return TrtRunner(self.folder, num_slots)
+            return DialectRunner(self.folder, self.manifest, num_slots, num_threads)
         use = GraphUse(only=self.graph_file)
         return OrtRunner(self.folder, num_slots, num_threads, use)
 

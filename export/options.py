@@ -107,6 +107,14 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
     add_calibration(
         parser, "to round the 4-bit weights of int4 and auto by, and to scale a cache of int8"
     )
+    parser.add_argument(
+        "--rounding",
+        choices=tuple(ROUNDINGS),
+        default="gptq",
+        help="how the 4-bit weights are rounded; "
+        + "".join(f"{name}: {what}; " for name, what in ROUNDINGS.items())
+        + "default: gptq",
+    )
 
 
 def add_calibration(parser: argparse.ArgumentParser, what: str) -> None:
@@ -124,14 +132,6 @@ def add_calibration(parser: argparse.ArgumentParser, what: str) -> None:
         default=DEFAULT_TOKENS,
         metavar="N",
         help=f"tokens of it (default: {DEFAULT_TOKENS})",
-    )
-    parser.add_argument(
-        "--rounding",
-        choices=tuple(ROUNDINGS),
-        default="gptq",
-        help="how the 4-bit weights are rounded; "
-        + "".join(f"{name}: {what}; " for name, what in ROUNDINGS.items())
-        + "default: gptq",
     )
 
 

@@ -25,6 +25,7 @@ from nanotriton.contract import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     Manifest,
+    check_seal,
 )
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "score_repository"
@@ -49,6 +50,7 @@ def publish_scores(work: Path, repository: Path, command: str) -> Path:
     is writing, and RunnerError for a plan that can't be served.
     """
     manifest = dataclasses.replace(Manifest.load(work), created_by=command)
+    check_seal(work)
     check_files(work, manifest)
     if manifest.plan is not None:
         check_built(work, manifest)

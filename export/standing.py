@@ -25,7 +25,7 @@ from export.parity import (
     serve,
 )
 from export.vocabulary import find_vocabulary
-from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.base import Runner
 from nanotriton.runners.timing import Timing, decode_batch, prefill_batch, time_steps
 
 NUM_SLOTS = 4  # while quality is measured
@@ -116,7 +116,7 @@ class Contest:
             self.progress(f"compare: {start + len(group)} of {len(windows)} texts")
         return [tally.report(np.array(same)) for tally, same in zip(tallies, equal, strict=True)]
 
-    def _timings(self, runners: Sequence[OrtRunner]) -> dict[str, Timing]:
+    def _timings(self, runners: Sequence[Runner]) -> dict[str, Timing]:
         context = min(one.context for one in runners)
         chunk = min(PREFILL, context)
         steps = {f"decode {rows}": decode_batch(rows, context) for rows in BATCHES}

@@ -86,7 +86,6 @@ def _checks(options: ServerOptions, checkpoint: Path | None) -> Iterator[Finding
         yield _look("checkpoint", lambda: _check_checkpoint(checkpoint, manifest))
     yield _look("tokenizer", lambda: _check_tokenizer(folder, manifest))
     yield _look("processor", lambda: host.check_processor(manifest))
-    yield _look("driver", lambda: host.check_driver(manifest))
     yield _look("runtime", lambda: _check_runtime(folder, manifest))
     yield _look("tuning", lambda: _check_tuning(folder))
     yield _look("memory", lambda: _check_memory(folder, manifest))

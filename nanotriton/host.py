@@ -4,7 +4,6 @@ Comes in: what a manifest asks for. Goes out: what was seen, in words. Each chec
 NanotritonError with the mend. Knows nothing of repositories.
 """
 
-import ctypes
 import platform
 import shutil
 import sys
@@ -14,14 +13,13 @@ from pathlib import Path
 from nanotriton.contract import PROCESSOR, Manifest
 from nanotriton.errors import NanotritonError
 from nanotriton.machine import this_machine
-from nanotriton.server import GPU_DEVICE, SHM_FOLDER, ServerOptions, check_port
+from nanotriton.server import SHM_FOLDER, ServerOptions, check_port
 
 OLDEST_PYTHON = (3, 10)
 # Each of the four Python models takes 1 MB at once, and more by the megabyte (measured: 4 MB).
 MIN_SHM_BYTES = 16 << 20
 # The python backend is laid out in the temporary folder (1.5 MB), beside logs and sockets.
 MIN_SCRATCH_BYTES = 64 << 20
-DRIVER = "libcuda.so.1"
 EIGHT_BITS = ("int8", "auto")  # u8 x s8 products; those of 4 bits can't saturate
 
 
@@ -74,21 +72,3 @@ def check_disk(folder: Path | None = None) -> str:
             f"{MIN_SCRATCH_BYTES / 1e6:.0f}: free some, or set TMPDIR to another folder"
         )
     return f"{folder} has {free / 1e9:,.1f} GB free"
-
-
-def check_driver(manifest: Manifest, device: Path = GPU_DEVICE, library: str = DRIVER) -> str:
-    """Whether a GPU is there for a version that needs one."""
-    if manifest.runner != "trt":
-        return f"not needed by the runner {manifest.runner}"
-    if not device.exists():
-        raise NanotritonError(
-            f"{device} is missing, the runner trt needs an NVIDIA GPU: run on a machine with one "
-            "(in a container: --gpus all), or export for the runner ort"
-        )
-    try:
-        ctypes.CDLL(library)
-    except OSError as error:
-        raise NanotritonError(
-            f"the CUDA driver can't be loaded ({error}): install NVIDIA's driver"
-        ) from None
-    return f"{library} can be loaded"
