@@ -21,7 +21,7 @@ from clients import ClientError, Completion, CompletionClient
 from export.comparison import Limit, Tolerance, check_limits, log_softmax
 from export.parity import TIE, Ids, Progress, serve
 from nanotriton.errors import ParityError, ServerError
-from nanotriton.runners.ort import OrtRunner
+from nanotriton.runners.base import Runner
 from nanotriton.tokenizer import Tokenizer
 
 MIN_PROMPT, MAX_PROMPT = 8, 96  # tokens
@@ -101,7 +101,7 @@ def _stream(client: CompletionClient, prompt: str, **settings: Any) -> Completio
 
 def verify(
     doors: Mapping[str, Door],
-    runner: OrtRunner,
+    runner: Runner,
     tokenizer: Tokenizer,
     prompts: Sequence[Ids],
     progress: Progress,
@@ -180,7 +180,7 @@ def _write_greedily(
     ]
 
 
-def _compare_greedy(runner: OrtRunner, prompt: Ids, written: Completion) -> _Places:
+def _compare_greedy(runner: Runner, prompt: Ids, written: Completion) -> _Places:
     """Every written token, given those before it, with the local model."""
     tokens = np.array([one.id for one in written.logprobs])
     logits = _local_logits(runner, np.concatenate([prompt, tokens[:-1]]))[len(prompt) - 1 :]
@@ -193,7 +193,7 @@ def _compare_greedy(runner: OrtRunner, prompt: Ids, written: Completion) -> _Pla
 
 
 def _force(
-    doors: Mapping[str, Door], runner: OrtRunner, tokenizer: Tokenizer, prompts: Sequence[Ids]
+    doors: Mapping[str, Door], runner: Runner, tokenizer: Tokenizer, prompts: Sequence[Ids]
 ) -> _Places:
     """Each token of the prompts behind those before it, the doors in turn."""
     served: list[float] = []
@@ -215,6 +215,6 @@ def _force(
     return _Places(np.array(served), np.array(local), np.array(agreed))
 
 
-def _local_logits(runner: OrtRunner, ids: Ids) -> NDArray[np.float32]:
+def _local_logits(runner: Runner, ids: Ids) -> NDArray[np.float32]:
     """(T, V) behind every token."""
     return serve(runner, [ids])[0].logits
