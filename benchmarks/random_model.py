@@ -46,10 +46,10 @@ def export_version(
     checkpoint: Path, version: Path, precision: str = "auto", kv: str = "float32"
 ) -> None:
     """Random weights gain nothing from calibration; a cache of int8 has no scales without it."""
-    calibrated = ["--calibration-tokens", "0" if kv == "float32" else "1024"]
+    fitted = ["--rounding", "nearest"] if kv == "float32" else ["--calibration-tokens", "1024"]
     for words in (
         ["graph", str(checkpoint), "--out", str(version), "--infill", "no"],
-        ["quantized", str(version), "--precision", precision, "--kv", kv, *calibrated],
+        ["quantized", str(version), "--precision", precision, "--kv", kv, *fitted],
     ):
         subprocess.run([sys.executable, "-m", "export", *words], check=True, stdout=sys.stderr)
 
