@@ -23,13 +23,13 @@ def plan_stage(options: argparse.Namespace) -> None:
             )
         checkpoint = load_checkpoint(given, options.tokenizer)
         checkpoint = choose_infill(checkpoint, options.infill)
-        is_calibrated = options.precision == "int8-static" and options.calibration_tokens
+        calibration = None
+        if options.precision == "int8-static":
+            calibration = read_calibration(options.calibration, options.calibration_tokens, log)
         graph = plans.GraphOptions(
             options.precision,
             options.kv,
-            read_calibration(options.calibration, options.calibration_tokens, log)
-            if is_calibrated
-            else None,
+            calibration,
             read_gate(options, log),
         )
         plans.write_graph(checkpoint, work, graph, options.command_line)

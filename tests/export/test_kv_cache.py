@@ -109,13 +109,13 @@ def test_command_line_writes_and_measures_it(nanogpt, tmp_path, capsys):
 
 def test_cache_of_int8_without_calibration_is_refused(artifact_of):
     with pytest.raises(ArtifactError, match="scales that come from calibration"):
-        quantize_artifact(artifact_of("fp32"), "int8", None, "int8")
+        quantize_artifact(artifact_of("fp32"), "int8", None, kv="int8")
 
 
 def test_short_text_is_refused(checkpoint, tmp_path):
     write_artifact(checkpoint, tmp_path, "pytest")
     with pytest.raises(ArtifactError, match="at least 1024 are needed"):
-        quantize_artifact(tmp_path, "fp32", Calibration("def f", 1024, print), "int8")
+        quantize_artifact(tmp_path, "fp32", Calibration("def f", 1024, print), kv="int8")
 
 
 def test_cache_of_another_kind_is_refused(artifact_of, tmp_path):
