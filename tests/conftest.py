@@ -118,7 +118,6 @@ def artifact_of(
     def make(precision: str) -> Path:
         if precision not in folders:
             folder = tmp_path_factory.mktemp(precision)
-            linears, _, cache = precision.partition("+")
             if precision.startswith("trt-"):
                 write_plan_version(checkpoint, folder, precision.removeprefix("trt-"))
             else:

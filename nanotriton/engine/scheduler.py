@@ -15,7 +15,8 @@ from nanotriton.engine.waiting import WaitingLine, urgency
 from nanotriton.errors import Unavailable
 from nanotriton.runners.base import Copy
 
-# A step that takes a prompt's chunk along lasts so many times as long as one without, if it can.
+# A step that takes a prompt's chunk along lasts so many times as long as one without, if it can;
+# longer by as much as the prompts that wait outnumber the streams.
 MAX_STRETCH = 2.5
 # Chunks beside running streams are cut to multiples of it: fewer shapes, and kernels like them.
 CHUNK_UNIT = 16
@@ -25,7 +26,8 @@ class Scheduler:
     """Every step serves all running streams, and takes at most one chunk of one prompt along.
 
     The most urgent prompt (see `urgency`) is the one that goes on. Its chunk is cut so that the
-    streams don't wait much longer for it than without; while nobody decodes it is `prefill_chunk`.
+    streams don't wait much longer for it than without, unless more prompts wait than streams run;
+    while nobody decodes it is `prefill_chunk`.
     Where no prompt waits, the chunk's place goes to the sequence whose draft brings most, if that
     pays. `costs` tells what fits and what pays.
     """
@@ -99,7 +101,7 @@ class Scheduler:
             copies,
             self._num_candidates,
             prompt,
-            self._max_chunk(len(decoding)),
+            self._max_chunk(len(prefilling), len(decoding)),
             draft,
         ).compose()
 
@@ -139,11 +141,12 @@ class Scheduler:
         sequence.num_reused = sequence.num_cached = copy.length
         return [copy]
 
-    def _max_chunk(self, num_decoding: int) -> int:
+    def _max_chunk(self, num_prefilling: int, num_decoding: int) -> int:
         """Tokens of a prompt that the next step may take along."""
         if num_decoding == 0:
             return self._prefill_chunk
-        room = self._costs.prompt_tokens(num_decoding, MAX_STRETCH)
+        stretch = MAX_STRETCH * max(1.0, num_prefilling / num_decoding)
+        room = self._costs.prompt_tokens(num_decoding, stretch)
         return min(self._prefill_chunk, max(CHUNK_UNIT, room // CHUNK_UNIT * CHUNK_UNIT))
 
     def _best_draft(self, decoding: list[Sequence]) -> Sampled | None:

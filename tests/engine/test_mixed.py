@@ -54,7 +54,8 @@ class Watched:
         slots = [one.slot for one in plan.touched]
         assert len(set(slots)) == len(slots)
         if plan.kind in ("prefill", "mixed"):
-            assert plan.batch.num_chunked <= (CHUNK_UNIT if plan.decoded else CHUNK)
+            is_short = plan.decoded and len(prefilling) <= len(plan.decoded)
+            assert plan.batch.num_chunked <= (CHUNK_UNIT if is_short else CHUNK)
 
     def run(self, requests):
         """Submit and cancel; by number the events after which each was cancelled."""

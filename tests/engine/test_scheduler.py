@@ -141,6 +141,18 @@ def test_chunks_beside_streams_are_cut_and_whole_without_them():
     assert drive.runner.batches[-1] == (128, 0)
 
 
+def test_chunks_grow_with_the_prompts_that_wait_for_a_stream():
+    drive = Drive(context=512)
+    drive.submit(PROMPT)
+    for number in range(3):
+        drive.submit([5 + number] * 300, max_tokens=1)
+    for _ in range(2):
+        drive.step()
+    (_, (chunk, beside)) = drive.runner.batches
+    assert beside == 1
+    assert 3 * CHUNK_UNIT <= chunk <= 128
+
+
 def test_cancelled_prompt_and_stream_of_mixed_steps_leave_the_others():
     drive = Drive(prefill_chunk=4)
     numbers = [drive.submit(PROMPT) for _ in range(3)]
