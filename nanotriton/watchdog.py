@@ -38,11 +38,11 @@ class Watchdog:
         self._server = server
         self._log = log
         self._pause_s = FIRST_PAUSE_S
-        self._stubs: dict[int, str] = {}
+        self._models: set[str] = set()  # that have a process of their own
 
     def run(self) -> None:
         """Watch for ever."""
-        self._stubs = find_stubs(self._server.pid)
+        self._models = set(find_stubs(self._server.pid).values())
         next_canary = time.monotonic() + CANARY_EVERY_S
         while True:
             time.sleep(POLL_S)
@@ -62,9 +62,7 @@ class Watchdog:
                 self._pause_s = FIRST_PAUSE_S
 
     def _dead_models(self) -> set[str]:
-        alive = find_stubs(self._server.pid)
-        dead = {model for pid, model in self._stubs.items() if pid not in alive}
-        return dead - set(alive.values())  # a model that was reloaded has a new process
+        return self._models - set(find_stubs(self._server.pid).values())
 
     def _check_doors(self) -> None:
         """Reload what stands behind a door that fails; a busy or starting engine is no failure."""
@@ -93,7 +91,6 @@ class Watchdog:
         finally:
             client.close()
         self._server.wait_ready(READY_TIMEOUT_S)
-        self._stubs = find_stubs(self._server.pid)
         self._log("serving again")
 
     def _restart_server(self) -> None:
@@ -101,7 +98,6 @@ class Watchdog:
         self._server.stop()
         self._server.start()
         self._server.wait_ready(READY_TIMEOUT_S)
-        self._stubs = find_stubs(self._server.pid)
         self._log("serving again")
 
 

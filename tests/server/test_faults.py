@@ -80,10 +80,12 @@ def test_killed_engine_fails_what_runs_and_comes_back(fragile_server: RunningSer
 
 @pytest.mark.parametrize("model", ["preprocessing", "gpt", "postprocessing", "completion_stream"])
 def test_killed_model_process_is_loaded_again(fragile_server: RunningServer, model: str) -> None:
+    num_mended = fragile_server.log().count("serving again")
     os.kill(fragile_server.stubs[model], signal.SIGKILL)
 
     wait_until(lambda: f"reloading {model}" in fragile_server.log(), 10)
-    wait_until(lambda: works(fragile_server), 20)
+    wait_until(lambda: fragile_server.log().count("serving again") > num_mended, 20)
+    assert works(fragile_server)
 
 
 def test_killed_tritonserver_is_started_again(fragile_server: RunningServer) -> None:
