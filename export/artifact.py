@@ -130,8 +130,8 @@ def quantize_artifact(
         )
     if kv == "int8" and calibration is None:
         raise ArtifactError(
-            "a KV cache of int8 has scales that come from calibration: leave --calibration-tokens "
-            "0 out, or take --kv float32"
+            "a KV cache of int8 has scales that come from calibration: give a text for it, or take "
+            "--kv float32"
         )
     if rounding in ("", "nearest") and kv == "float32":
         calibration = None  # nobody would read it

@@ -71,10 +71,7 @@ class GraphOptions:
     gate: Gate
 
     def __post_init__(self) -> None:
-        if self.precision == "int8-static" and self.calibration is None:
-            raise ArtifactError(
-                "int8-static takes its scales from calibration: give --calibration-tokens"
-            )
+        assert (self.precision == "int8-static") == (self.calibration is not None), self.precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ def write_graph(checkpoint: Checkpoint, folder: Path, options: GraphOptions, com
         "kv_layout": KV_LAYOUTS[options.kv],
     }
     source: Source = Plain(checkpoint, half=options.precision == "fp16")
-    if options.precision == "int8-static" and options.calibration is not None:
+    if options.calibration is not None:
         check_unseen(options.calibration.sha256, options.gate.text)
         windows = options.calibration.windows(checkpoint.vocabulary, checkpoint.config.context)
         source = StaticInt8.calibrate(checkpoint, windows)
