@@ -39,7 +39,7 @@ clean:  ## what run and test made, the virtual environment too
 	rm -rf $(REPOSITORY)/*/warmup
 	git clean -fdXq $(REPOSITORY)
 
-$(REPOSITORY)/gpt/1/manifest.json: $(DEMO) $(wildcard export/*.py nanotriton/contract.py) | $(VENV)/.run
+$(REPOSITORY)/gpt/1/manifest.json: $(DEMO) $(wildcard export/*.py nanotriton/contract.py nanotriton/manifest.py) | $(VENV)/.run
 	$(BIN)/python -m export all demo --repository $(REPOSITORY) --version 1
 
 $(BIN)/python:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from clients import CompletionClient
-from nanotriton.contract import newest_version
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, is_final
 from nanotriton.engine.protocol import find_sockets
 from nanotriton.engine.request import Settings
+from nanotriton.manifest import newest_version
 from nanotriton.tokenizer import load_tokenizer
 
 

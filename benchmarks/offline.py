@@ -30,8 +30,9 @@ from benchmarks.steps import (
 )
 from benchmarks.threads import measure_threads
 from benchmarks.typing_users import library_files
-from nanotriton.contract import ORT_KV_DTYPES, Manifest, newest_version
+from nanotriton.contract import ORT_KV_DTYPES
 from nanotriton.engine.request import Settings
+from nanotriton.manifest import Manifest, newest_version
 
 
 def replay(args: argparse.Namespace) -> int:

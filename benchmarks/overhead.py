@@ -20,10 +20,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from nanotriton.contract import Manifest
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, Failure, is_final
 from nanotriton.engine.request import Settings
+from nanotriton.manifest import Manifest
 
 BATCHES = (1, 32)
 PROMPT = 128

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nanotriton.contract import GRAPH_FILE, Manifest
+from nanotriton.contract import GRAPH_FILE
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch, Chunk, Runner
 from nanotriton.runners.graphs import GraphUse
 from nanotriton.runners.ort import OrtRunner

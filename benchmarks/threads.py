@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nanotriton.contract import Manifest
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch
 from nanotriton.runners.ort import OrtRunner
 from nanotriton.runners.timing import decode_batch, prefill_batch

@@ -36,8 +36,8 @@ from export.plan_stage import plan_stage
 from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import check_writable, publish
 from export.scores import is_scoring, publish_scores
-from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, NanotritonError
+from nanotriton.manifest import Manifest
 
 EXAMPLES = """\
 examples:

@@ -34,12 +34,10 @@ from nanotriton.contract import (
     RANKS_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
-    DecodeGraph,
-    Manifest,
-    sha256_file,
 )
 from nanotriton.errors import ArtifactError, InvalidRequest
 from nanotriton.machine import this_machine
+from nanotriton.manifest import DecodeGraph, Manifest, sha256_file
 
 CANARY_PROMPT = "def f("
 NUM_CANARY_CHARACTERS = 8

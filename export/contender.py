@@ -13,14 +13,9 @@ from export.artifact import check_files, write_artifact
 from export.calibration import check_unseen
 from export.checkpoint import load_checkpoint
 from export.dialect_runner import DialectRunner
-from nanotriton.contract import (
-    ENGINE_MODEL,
-    GRAPH_FILE,
-    MANIFEST_FILE,
-    Manifest,
-    newest_version,
-)
+from nanotriton.contract import ENGINE_MODEL, GRAPH_FILE, MANIFEST_FILE
 from nanotriton.errors import ArtifactError
+from nanotriton.manifest import Manifest, newest_version
 from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import GraphUse
 from nanotriton.runners.ort import OrtRunner

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from export.caches import num_positions
 from nanotriton import contract
-from nanotriton.contract import GRAPH_FILE, Manifest
+from nanotriton.contract import GRAPH_FILE
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch, Candidates, check_batch
 
 

@@ -18,7 +18,8 @@ from export.checkpoint import Checkpoint
 from export.comparison import TOLERANCES, Tolerance, check_alternation
 from export.options import TOLERANCE_HELP
 from export.parity import Progress, default_text, measure_parity, read_text
-from nanotriton.contract import GRAPH_FILE, Manifest
+from nanotriton.contract import GRAPH_FILE
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner

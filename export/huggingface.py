@@ -19,8 +19,8 @@ from export.architecture import (
     missing_file,
     split_width,
 )
-from nanotriton.contract import sha256_files
 from nanotriton.errors import CheckpointError
+from nanotriton.manifest import sha256_files
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

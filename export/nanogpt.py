@@ -17,8 +17,8 @@ from export.architecture import (
     missing_file,
     split_width,
 )
-from nanotriton.contract import sha256_file
 from nanotriton.errors import CheckpointError
+from nanotriton.manifest import sha256_file
 
 COMPILED_PREFIX = "_orig_mod."  # torch.compile's
 

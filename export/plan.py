@@ -28,8 +28,9 @@ from export.model_file import Model, write_model
 from export.parity import Progress
 from export.profiles import profiles_of
 from export.static_int8 import StaticInt8
-from nanotriton.contract import GRAPH_FILE, KV_LAYOUT, PLAN_FILE, WEIGHTS_FILE, Manifest, PlanTarget
+from nanotriton.contract import GRAPH_FILE, KV_LAYOUT, PLAN_FILE, WEIGHTS_FILE
 from nanotriton.errors import ArtifactError
+from nanotriton.manifest import Manifest, PlanTarget
 
 PlanPrecision = Literal["fp32", "fp16", "int8-static"]
 KV_LAYOUTS: dict[KvForm, str] = {"static": KV_LAYOUT, "concat": "B,H,P,D", "none": ""}

@@ -8,8 +8,9 @@ from export.calibration import read_calibration
 from export.checkpoint import choose_infill, load_checkpoint
 from export.gate import read_gate
 from export.output import log, print_values
-from nanotriton.contract import MANIFEST_FILE, Manifest
+from nanotriton.contract import MANIFEST_FILE
 from nanotriton.errors import ArtifactError
+from nanotriton.manifest import Manifest
 
 
 def plan_stage(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from export.builder import Profile, Shapes
 from export.caches import KvForm, num_positions
 from nanotriton import contract
-from nanotriton.contract import Manifest
+from nanotriton.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)

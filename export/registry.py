@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nanotriton.contract import sha256_file
 from nanotriton.errors import ArtifactError, CheckpointError
+from nanotriton.manifest import sha256_file
 
 SCHEME = "mlflow:"
 FORM = "mlflow:models/NAME/VERSION"

@@ -15,15 +15,9 @@ from pathlib import Path
 
 from export.artifact import check_files
 from export.swap import restore_folders, swap_folder
-from nanotriton.contract import (
-    ENGINE_MODEL,
-    KV_LAYOUT,
-    PLAN_FILE,
-    Manifest,
-    check_seal,
-    versions_of,
-)
+from nanotriton.contract import ENGINE_MODEL, KV_LAYOUT, PLAN_FILE
 from nanotriton.errors import ArtifactError, ParityError
+from nanotriton.manifest import Manifest, check_seal, versions_of
 from nanotriton.runners.plan_header import is_same_version, servable_header
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_repository"

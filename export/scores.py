@@ -24,9 +24,8 @@ from nanotriton.contract import (
     SCORE_TOKENS_MODEL,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
-    Manifest,
-    check_seal,
 )
+from nanotriton.manifest import Manifest, check_seal
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "score_repository"
 TOKENIZER_FILES = (TOKENIZER_FILE, RANKS_FILE)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanotriton import __version__
-from nanotriton.contract import MANIFEST_FILE, newest_version
+from nanotriton.contract import MANIFEST_FILE
 from nanotriton.doctor import examine
 from nanotriton.errors import NanotritonError
+from nanotriton.manifest import newest_version
 from nanotriton.server import ServerOptions, TritonServer
 from nanotriton.tuned import TUNED_FILE
 from nanotriton.tuning import Tuning

@@ -15,12 +15,12 @@ from pathlib import Path
 import onnxruntime
 
 from nanotriton import host
-from nanotriton.contract import (
-    GRAPH_FILE,
-    MANIFEST_FILE,
-    PLAN_FILE,
-    RANKS_FILE,
-    TOKENIZER_FILE,
+from nanotriton.contract import GRAPH_FILE, MANIFEST_FILE, PLAN_FILE, RANKS_FILE, TOKENIZER_FILE
+from nanotriton.errors import NanotritonError
+from nanotriton.infill import Markers
+from nanotriton.installation import find_installation
+from nanotriton.machine import this_machine
+from nanotriton.manifest import (
     Manifest,
     check_seal,
     newest_version,
@@ -28,10 +28,6 @@ from nanotriton.contract import (
     sha256_files,
     versions_of,
 )
-from nanotriton.errors import NanotritonError
-from nanotriton.infill import Markers
-from nanotriton.installation import find_installation
-from nanotriton.machine import this_machine
 from nanotriton.prompt import encode_prompt
 from nanotriton.runners.cuda import find_gpu
 from nanotriton.runners.graphs import ORT_ERRORS, first_line

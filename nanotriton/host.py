@@ -10,9 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nanotriton.contract import PROCESSOR, Manifest
+from nanotriton.contract import PROCESSOR
 from nanotriton.errors import NanotritonError
 from nanotriton.machine import this_machine
+from nanotriton.manifest import Manifest
 from nanotriton.server import SHM_FOLDER, ServerOptions, check_port
 
 OLDEST_PYTHON = (3, 10)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nanotriton.contract import CONTINUATION, TEXT_INPUT, Manifest
+from nanotriton.contract import CONTINUATION, TEXT_INPUT
 from nanotriton.errors import InvalidRequest
+from nanotriton.manifest import Manifest
 from nanotriton.tokenizer import Tokenizer
 
 # Rows are filled up to a multiple of so many tokens: requests of one shape share a batch.

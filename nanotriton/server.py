@@ -22,9 +22,9 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from nanotriton.canary import DOORS, check_door
-from nanotriton.contract import Manifest, newest_version
 from nanotriton.errors import ServerError, Unavailable
 from nanotriton.installation import find_installation
+from nanotriton.manifest import Manifest, newest_version
 from nanotriton.tracing import ENDPOINT, SERVICE, check_installed
 
 SHM_FOLDER = Path("/dev/shm")

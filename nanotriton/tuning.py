@@ -15,9 +15,10 @@ from time import perf_counter
 import numpy as np
 import onnxruntime
 
-from nanotriton.contract import GRAPH_FILE, Manifest
+from nanotriton.contract import GRAPH_FILE
 from nanotriton.errors import RunnerError
 from nanotriton.machine import this_machine
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch
 from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner, slots_within

@@ -15,7 +15,7 @@ from running import RunningServer, export_demo, start_server
 from export.artifact import QUANTIZED, quantize_artifact, write_artifact
 from export.calibration import MIN_TOKENS, Calibration, default_text
 from export.checkpoint import Checkpoint, load_checkpoint
-from nanotriton.contract import Manifest, newest_version
+from nanotriton.manifest import Manifest, newest_version
 
 # Rooms whose tests talk to real servers by real clocks, on a machine that others keep busy.
 REAL_TIME = ("server", "clients")

@@ -8,7 +8,7 @@ from export.checkpoint import Checkpoint
 from export.dialect import build_dialect
 from export.dialect_runner import DialectRunner
 from export.model_file import Model, write_model
-from nanotriton.contract import Manifest
+from nanotriton.manifest import Manifest
 
 TEXT = "".join(map(chr, range(32, 127))) * 6
 DTYPES = {False: "float32", True: "float16"}

@@ -8,8 +8,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from nanotriton import contract
-from nanotriton.contract import (
-    SETTINGS,
+from nanotriton.contract import SETTINGS
+from nanotriton.errors import ManifestError
+from nanotriton.manifest import (
     DecodeGraph,
     Manifest,
     PlanTarget,
@@ -17,7 +18,6 @@ from nanotriton.contract import (
     sha256_file,
     versions_of,
 )
-from nanotriton.errors import ManifestError
 
 TEMPLATE = Path(__file__).parent.parent / "model_repository"
 MODELS = ("preprocessing", "gpt", "postprocessing", "completion", "completion_stream")

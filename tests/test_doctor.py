@@ -15,10 +15,10 @@ from running import ROOT, free_ports
 
 from nanotriton import host
 from nanotriton.__main__ import main
-from nanotriton.contract import Manifest, PlanTarget, newest_version
 from nanotriton.doctor import examine
 from nanotriton.errors import NanotritonError
 from nanotriton.machine import Machine, read_machine
+from nanotriton.manifest import Manifest, PlanTarget, newest_version
 from nanotriton.server import ServerOptions
 
 

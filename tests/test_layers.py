@@ -14,7 +14,7 @@ ROOMS = (
     *("nanotriton", "export", "training", "clients", "gateway", "benchmarks"),
     *("model_repository", "score_repository"),
 )
-BASIS = ("nanotriton.contract", "nanotriton.errors")
+BASIS = ("nanotriton.contract", "nanotriton.errors", "nanotriton.manifest")
 ENGINE = (
     *BASIS,
     *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.healing", "nanotriton.prompt"),
@@ -30,7 +30,8 @@ OURS = {
     "nanotriton/__init__.py": (),
     "nanotriton/errors.py": (),
     "nanotriton/machine.py": (),
-    "nanotriton/contract.py": ("nanotriton.errors",),
+    "nanotriton/contract.py": (),
+    "nanotriton/manifest.py": ("nanotriton.contract", "nanotriton.errors"),
     "nanotriton/tuned.py": ("nanotriton.errors", "nanotriton.machine"),
     "nanotriton/tokenizer.py": BASIS,
     "nanotriton/infill.py": ("nanotriton.errors",),

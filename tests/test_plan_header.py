@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from nanotriton.contract import PlanTarget
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import PlanTarget
 from nanotriton.runners.plan_header import PlanHeader, check_plan, read_plan_header
 
 TARGET = PlanTarget("10.15.1.29", "90", prefill_chunk=128, max_batch=32)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanotriton.__main__ import main
-from nanotriton.contract import newest_version
 from nanotriton.doctor import examine
 from nanotriton.engine import process
 from nanotriton.errors import ManifestError
 from nanotriton.machine import this_machine
+from nanotriton.manifest import newest_version
 from nanotriton.server import ServerOptions
 from nanotriton.tuned import Choice, Tuned, read_tuned
 from nanotriton.tuning import largest, last_gain, smallest, thread_counts

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.peers.serving import Options, serve
 from benchmarks.random_model import export_version
-from nanotriton.contract import GRAPH_FILE, MANIFEST_FILE, Manifest
+from nanotriton.contract import GRAPH_FILE, MANIFEST_FILE
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Failure
 from nanotriton.engine.request import Request, Settings
+from nanotriton.manifest import Manifest
 from nanotriton.runners.graphs import BY_ROWS, GraphUse
 from nanotriton.runners.ort import OrtRunner
 from nanotriton.tokenizer import load_tokenizer

@@ -25,7 +25,6 @@ from pathlib import Path
 import msgpack
 import zmq
 
-from nanotriton.contract import Manifest
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Event, Failure, is_final
 from nanotriton.engine.meter import Meter
@@ -41,6 +40,7 @@ from nanotriton.engine.protocol import (
 from nanotriton.engine.request import Request, Settings
 from nanotriton.errors import DeviceLost, NanotritonError, TokenizerError
 from nanotriton.machine import this_machine
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Runner
 from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner, slots_within

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from nanotriton import contract
-from nanotriton.contract import Manifest
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch, Candidates
 from nanotriton.runners.graphs import Graphs
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from nanotriton.contract import GRAPH_FILE, Manifest
+from nanotriton.contract import GRAPH_FILE
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import Manifest
 
 ORT_ERRORS = (
     ort_state.EPFail,

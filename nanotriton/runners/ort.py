@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nanotriton.contract import Manifest
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch, Candidates, Copy, check_batch, fit_slots
 from nanotriton.runners.bindings import Bindings
 from nanotriton.runners.graphs import BY_ROWS, ORT_ERRORS, Graphs, GraphUse, first_line

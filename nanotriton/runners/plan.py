@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nanotriton.contract import PlanTarget
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import PlanTarget
 from nanotriton.runners.cuda import Device, Gpu, find_gpu, import_gpu_library
 from nanotriton.runners.plan_header import check_plan, servable_header
 

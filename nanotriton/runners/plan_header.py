@@ -9,8 +9,8 @@ Knows nothing of what a plan computes.
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanotriton.contract import PlanTarget
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import PlanTarget
 
 TENSORRT, TENSORRT_RTX = "TensorRT", "TensorRT-RTX"
 FLAVOURS = {b"ftrt": TENSORRT, b"vtrt": TENSORRT_RTX}

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanotriton import contract
-from nanotriton.contract import Manifest
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch, Candidates, Decode, check_batch, fit_slots
 from nanotriton.runners.cuda import Device
 from nanotriton.runners.kv_memory import KVLayout, KVMemory

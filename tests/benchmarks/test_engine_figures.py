@@ -8,8 +8,8 @@ from benchmarks.gap import NUM_STREAMS, measure_gap
 from benchmarks.overhead import WAYS, measure_overhead
 from benchmarks.replay import measure_replay
 from benchmarks.typing_users import random_series
-from nanotriton.contract import newest_version
 from nanotriton.engine.request import Settings
+from nanotriton.manifest import newest_version
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from driving import EngineService, engine_service
 
-from nanotriton.contract import newest_version
+from nanotriton.manifest import newest_version
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import pytest
 from driving import Inbox, engine_service
 
 from export.model_file import Model, read_model, write_model
-from nanotriton.contract import Manifest
 from nanotriton.engine.request import Settings
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import Manifest
 
 PROMPT = [70, 71, 72]
 SHORT = Settings(max_tokens=3, ignore_eos=True)

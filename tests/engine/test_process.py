@@ -12,17 +12,12 @@ import pytest
 import zmq
 from driving import Inbox
 
-from nanotriton.contract import (
-    MANIFEST_FILE,
-    RANKS_FILE,
-    TOKENIZER_FILE,
-    Manifest,
-    newest_version,
-)
+from nanotriton.contract import MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE
 from nanotriton.engine.process import build_engine, build_parser, main
 from nanotriton.engine.protocol import pack, unpack
 from nanotriton.engine.request import Settings
 from nanotriton.errors import RunnerError
+from nanotriton.manifest import Manifest, newest_version
 
 MODULE = [sys.executable, "-m", "nanotriton.engine.process"]
 

@@ -11,8 +11,8 @@ import pytest
 
 from export.__main__ import main
 from export.repository import publish
-from nanotriton.contract import Manifest, check_seal, sha256_file, versions_of
 from nanotriton.errors import ManifestError
+from nanotriton.manifest import Manifest, check_seal, sha256_file, versions_of
 
 ROOT = Path(__file__).parents[2]
 

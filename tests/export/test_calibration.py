@@ -12,8 +12,8 @@ from export.checkpoint import load_checkpoint
 from export.gate import Gate
 from export.model_file import read_model
 from export.reference import Reference
-from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, ParityError
+from nanotriton.manifest import Manifest
 
 LOOSE = {"min_top1": 0.6, "min_greedy": 0.6}
 DEMO = Path(__file__).parents[2] / "demo"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from export.__main__ import build_parser, main
-from nanotriton.contract import Manifest, newest_version
+from nanotriton.manifest import Manifest, newest_version
 from nanotriton.tokenizer import load_tokenizer
 
 SHORT = ["--tokens", "300", "--threads", "1"]

@@ -8,8 +8,8 @@ from export.checkpoint import load_checkpoint
 from export.comparison import TOLERANCES, check_alternation
 from export.gate import Gate
 from export.parity import default_text, encode_known, generate
-from nanotriton.contract import Manifest, newest_version
 from nanotriton.errors import ParityError
+from nanotriton.manifest import Manifest, newest_version
 from nanotriton.runners.graphs import DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner
 

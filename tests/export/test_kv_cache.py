@@ -16,8 +16,8 @@ from export.kv_cache import LARGEST, MARGIN, packed_inputs, quantize_cache
 from export.model_file import read_model
 from export.parity import default_text as parity_text
 from export.parity import measure_parity
-from nanotriton.contract import Manifest
 from nanotriton.errors import ArtifactError, ManifestError, RunnerError
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch, Copy
 from nanotriton.runners.ort import OrtRunner, slots_within
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from stepping import prefill
 
-from nanotriton.contract import Manifest
 from nanotriton.errors import ManifestError, RunnerError
+from nanotriton.manifest import Manifest
 from nanotriton.runners.bindings import MAX_BINDINGS
 from nanotriton.runners.ort import OrtRunner
 

@@ -13,8 +13,8 @@ from export.profiles import profiles_of
 from export.repository import publish
 from export.scores import TEMPLATE
 from nanotriton import contract
-from nanotriton.contract import Manifest, PlanTarget
 from nanotriton.errors import ArtifactError, RunnerError
+from nanotriton.manifest import Manifest, PlanTarget
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from export.repository import publish
-from nanotriton.contract import Manifest, newest_version, versions_of
 from nanotriton.errors import ArtifactError, ParityError
+from nanotriton.manifest import Manifest, newest_version, versions_of
 from nanotriton.runners.ort import OrtRunner
 from nanotriton.tokenizer import load_tokenizer
 

@@ -11,7 +11,7 @@ from export.calibration import record_rows
 from export.model_file import Model, read_model
 from export.rotated import rotate_model
 from export.scaled import find_scales, rounding_loss, scale_model
-from nanotriton.contract import Manifest
+from nanotriton.manifest import Manifest
 
 LOUD = 3  # a channel whose activations are far larger than the others'
 

@@ -10,8 +10,9 @@ from batches import chunk_of, decode, decode_of, prefill
 from export.artifact import MAX_DECODE_ROWS
 from export.model_file import read_model
 from export.parity import generate
-from nanotriton.contract import DECODE_GRAPH_FILE, GRAPH_FILE, Manifest
+from nanotriton.contract import DECODE_GRAPH_FILE, GRAPH_FILE
 from nanotriton.errors import ManifestError, RunnerError
+from nanotriton.manifest import Manifest
 from nanotriton.runners.base import Batch
 from nanotriton.runners.graphs import BY_ROWS, DETERMINISTIC, GraphUse
 from nanotriton.runners.ort import OrtRunner

@@ -13,8 +13,8 @@ from running import ROOT
 from benchmarks.__main__ import main as benchmarks
 from export.__main__ import main as export
 from nanotriton.__main__ import main
-from nanotriton.contract import Manifest, newest_version
 from nanotriton.doctor import examine
+from nanotriton.manifest import Manifest, newest_version
 from nanotriton.server import ServerOptions
 
 COMMANDS = {"export": export, "benchmarks": benchmarks}

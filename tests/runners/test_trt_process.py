@@ -10,8 +10,8 @@ import pytest
 from driving import Inbox, engine_service
 from plans import HAS_TENSORRT, STAND_IN, write_plan_version
 
-from nanotriton.contract import Manifest
 from nanotriton.engine.request import Settings
+from nanotriton.manifest import Manifest
 
 PROMPT = [70, 71, 72]
 

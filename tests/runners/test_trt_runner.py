@@ -11,10 +11,11 @@ from driving import PEER, outcome_of
 from plans import HAS_TENSORRT, write_plan_version
 from stepping import decode, prefill
 
-from nanotriton.contract import PLAN_FILE, Manifest
+from nanotriton.contract import PLAN_FILE
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.request import Request, Settings
 from nanotriton.errors import DeviceLost, RunnerError
+from nanotriton.manifest import Manifest
 from nanotriton.runners.ort import OrtRunner
 from nanotriton.runners.phase import MAX_CAPTURED
 from nanotriton.runners.trt import TrtRunner

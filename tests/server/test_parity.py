@@ -11,7 +11,7 @@ import torch
 from running import ROOT, RunningServer
 from transformers import GPT2LMHeadModel
 
-from nanotriton.contract import newest_version
+from nanotriton.manifest import newest_version
 from nanotriton.tokenizer import load_tokenizer
 
 NUM_PROMPTS = 50

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from running import ROOT, free_ports, wait_until
 
-from nanotriton.contract import Manifest, newest_version
+from nanotriton.manifest import Manifest, newest_version
 
 
 @pytest.mark.parametrize("infill", [False, True], ids=["no infill", "infill"])

@@ -13,7 +13,7 @@ import pytest
 from registries import RegistryServer, Wire
 
 from export.__main__ import main as export
-from nanotriton.contract import Manifest
+from nanotriton.manifest import Manifest
 from training.__main__ import main
 from training.config import load_config
 from training.errors import RegistryError

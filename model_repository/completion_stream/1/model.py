@@ -25,8 +25,6 @@ from nanotriton.contract import (
     SUFFIX,
     TEXT_INPUT,
     TEXT_OUTPUT,
-    Manifest,
-    newest_version,
 )
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, Failure
@@ -35,6 +33,7 @@ from nanotriton.engine.request import Settings, refuse_unknown, utf8
 from nanotriton.engine.texts import Texts
 from nanotriton.errors import InvalidRequest, NanotritonError
 from nanotriton.infill import Markers
+from nanotriton.manifest import Manifest, newest_version
 from nanotriton.prompt import encode_prompt
 from nanotriton.tokenizer import load_tokenizer
 from nanotriton.tracing import ENDPOINT, RequestSpans

@@ -6,14 +6,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nanotriton.contract import (
-    HEALED_BYTES,
-    OUTPUT_IDS,
-    TEXT_BYTES,
-    TEXT_OUTPUT,
-    TEXT_TOKENS,
-    newest_version,
-)
+from nanotriton.contract import HEALED_BYTES, OUTPUT_IDS, TEXT_BYTES, TEXT_OUTPUT, TEXT_TOKENS
+from nanotriton.manifest import newest_version
 from nanotriton.tokenizer import TextDecoder, load_tokenizer
 
 

@@ -6,17 +6,11 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nanotriton.contract import (
-    INPUT_IDS,
-    INPUT_LENGTHS,
-    SUFFIX,
-    TEXT_INPUT,
-    Manifest,
-    newest_version,
-)
+from nanotriton.contract import INPUT_IDS, INPUT_LENGTHS, SUFFIX, TEXT_INPUT
 from nanotriton.engine.request import Settings, refuse_unknown, utf8
 from nanotriton.errors import InvalidRequest, NanotritonError
 from nanotriton.infill import Markers
+from nanotriton.manifest import Manifest, newest_version
 from nanotriton.prompt import encode_prompt
 from nanotriton.tokenizer import load_tokenizer
 

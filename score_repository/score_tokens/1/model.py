@@ -13,10 +13,10 @@ from nanotriton.contract import (
     GRAPH_TARGETS,
     NUM_TOKENS,
     TEXT_INPUT,
-    Manifest,
 )
 from nanotriton.engine.request import utf8
 from nanotriton.errors import NanotritonError
+from nanotriton.manifest import Manifest
 from nanotriton.scoring import ScoreLimits, encode_pair, pad_pairs
 from nanotriton.tokenizer import load_tokenizer
 
