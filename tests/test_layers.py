@@ -167,7 +167,7 @@ def test_forbidden_import_is_found(path, source, fault):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("nanotriton/contract.py", "import json\nfrom nanotriton.errors import ManifestError"),
+        ("nanotriton/manifest.py", "import json\nfrom nanotriton.errors import ManifestError"),
         ("nanotriton/engine/process.py", "from nanotriton.runners.ort import OrtRunner"),
         ("nanotriton/engine/core.py", "from nanotriton.runners.base import Runner"),
         ("nanotriton/watchdog.py", "def f():\n    import tritonclient.grpc as triton"),
