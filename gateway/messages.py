@@ -1,0 +1,75 @@
+"""What the stages of the gateway hand each other: who asks, what is asked, what came of it.
+
+Frozen dataclasses; nothing of FastAPI, Triton or a database.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["user", "admin"]
+# How a request ended. "interrupted": the gateway died meanwhile, so its tokens aren't known.
+Outcome = Literal[
+    "ok", "cached", "typeahead", "superseded", "disconnected", "timeout", "refused", "failed",
+    "interrupted",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What a key may use; None means the gateway's default, 0 means none at all."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None  # prompt and completion together
+    max_concurrent: int | None = None
+    soft_budget: float | None = None  # of the currency of the price table, a month
+    hard_budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, proved; `tenant` is what caches and the engine's prefix cache are kept apart by."""
+
+    key_id: str
+    prefix: str  # shown to support and in logs, such as nt_ab12cd34
+    tenant: str
+    role: Role = "user"
+    limits: KeyLimits = field(default_factory=KeyLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One completion asked for, checked; `settings` are clients.Settings by name."""
+
+    id: str  # cmpl-... : of the answer, the ledger's row, the logs and the trace
+    prompt: str
+    settings: Mapping[str, Any]
+    stream: bool
+    timeout_s: float
+    model: str | None = None  # as asked for
+    session: str | None = None  # of one typing person: a newer request supersedes
+    user: str | None = None  # the caller's own person, for sticky routing
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the same request always has the same answer: greedy, or drawn from a seed."""
+        greedy = not self.settings.get("temperature")
+        return greedy or self.settings.get("seed") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request; of a whole answer, or of as much of it as was written."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Which model version answered, for accounts, metrics and the answer's headers."""
+
+    backend: str  # its name in the routes, such as stable or canary
+    model: str
+    version: str
+    precision: str
