@@ -94,7 +94,7 @@ def timeout_of(options: Options, headers: Mapping[str, str], limits: Limits) -> 
 
 def _seconds(name: str, text: str, unit_s: float) -> float:
     try:
-        seconds = float(text[:32]) * unit_s
+        seconds = float(text) * unit_s
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
