@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from clients import Chunk
-from gateway.api.refusals import UNEXPECTED, error_event, error_response
+from gateway.api.refusals import error_event, error_response, unexpected
 from gateway.errors import Disconnected, GatewayError
 from gateway.flights import Flight
 from gateway.messages import Answer
@@ -33,6 +33,10 @@ class Writer(Protocol):
     def whole(self, flight: Flight, answer: Answer) -> bytes:
         """The body of an answer that isn't streamed."""
 
+
+class EventWriter(Writer, Protocol):
+    """A form that streams too."""
+
     def event(self, flight: Flight, chunk: Chunk) -> bytes:
         """The event of a chunk."""
 
@@ -41,7 +45,7 @@ class Writer(Protocol):
 
 
 class Answering(Response):
-    """Serves the flight when it is sent."""
+    """Serves the flight when it is sent, and sends its answer whole."""
 
     def __init__(self, service: Service, flight: Flight, writer: Writer) -> None:
         self._service = service
@@ -62,9 +66,7 @@ class Answering(Response):
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         error: GatewayError | None = None
         try:
-            await (
-                self._send_events(send) if self._flight.request.stream else self._send_whole(send)
-            )
+            await self._serve(send)
         except GatewayError as one:
             error = one
         except asyncio.CancelledError:
@@ -73,7 +75,7 @@ class Answering(Response):
                 raise
         except Exception:
             _LOG.exception("request %s failed", self._flight.request.id)
-            error = UNEXPECTED
+            error = unexpected()
         if error is None or isinstance(error, Disconnected):
             return
         if self._has_begun:
@@ -82,7 +84,7 @@ class Answering(Response):
             error.headers = {**self._flight.headers, **error.headers}
             await error_response(error)(scope, receive, send)
 
-    async def _send_whole(self, send: Send) -> None:
+    async def _serve(self, send: Send) -> None:
         async with aclosing(self._service.answer(self._flight)) as chunks:
             async for _ in chunks:
                 pass
@@ -91,15 +93,6 @@ class Answering(Response):
         await self._begin(send, ((b"content-type", b"application/json"), length))
         await send({"type": "http.response.body", "body": body})
 
-    async def _send_events(self, send: Send) -> None:
-        async with aclosing(self._service.answer(self._flight)) as chunks:
-            async for chunk in chunks:
-                if not self._has_begun:
-                    await self._begin(send, _SSE)
-                body = self._writer.event(self._flight, chunk)
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": self._writer.end(self._flight)})
-
     async def _begin(self, send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self._has_begun = True
         own = {**self._flight.headers}
@@ -107,6 +100,23 @@ class Answering(Response):
             own |= {"openai-model": served.model, "x-model-version": served.version}
         told = [(name.lower().encode(), value.encode("latin-1")) for name, value in own.items()]
         await send({"type": "http.response.start", "status": 200, "headers": [*headers, *told]})
+
+
+class Streaming(Answering):
+    """The same as events."""
+
+    def __init__(self, service: Service, flight: Flight, writer: EventWriter) -> None:
+        super().__init__(service, flight, writer)
+        self._events = writer
+
+    async def _serve(self, send: Send) -> None:
+        async with aclosing(self._service.answer(self._flight)) as chunks:
+            async for chunk in chunks:
+                if not self._has_begun:
+                    await self._begin(send, _SSE)
+                body = self._events.event(self._flight, chunk)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": self._events.end(self._flight)})
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from gateway.api.answering import Answering, Writer
+from gateway.api.answering import Answering, EventWriter, Streaming
 from gateway.api.callers import CallerOf, PartsOf
 from gateway.api.description import answers, body_of
+from gateway.api.infill import DEFAULTS as INFILL_DEFAULTS
+from gateway.api.infill import InfillBody, InfillWriter, options_of
 from gateway.api.native import GenerateBody, GenerateWriter
 from gateway.api.openai import DEFAULTS, CompletionBody, CompletionWriter, check
 from gateway.api.options import read_body
@@ -129,9 +131,31 @@ async def _generate(request: Request, caller: Caller, parts: Parts, *, stream: b
     return _answering(request, parts, caller, asked, GenerateWriter())
 
 
-def _answering(
-    request: Request, parts: Parts, caller: Caller, asked: CompletionRequest, writer: Writer
-) -> Response:
+@router.post(
+    "/infill",
+    openapi_extra=body_of(InfillBody),
+    responses=answers(None),
+    response_class=Response,
+)
+async def infill(request: Request, caller: CallerOf, parts: PartsOf) -> Response:
+    """Fill in the middle, as llama.cpp's server is asked by llama.vscode and llama.vim."""
+    body = read_body(InfillBody, await request.body())
+    writer = InfillWriter(body)
+    if not body.n_predict:
+        return Response(writer.nothing(), media_type="application/json")
+    asked = completion_request(
+        options_of(body),
+        caller,
+        request.headers,
+        parts.config.limits,
+        stream=False,
+        defaults=INFILL_DEFAULTS,
+    )
+    return Answering(parts.service, _flight(request, parts, caller, asked), writer)
+
+
+def _flight(request: Request, parts: Parts, caller: Caller, asked: CompletionRequest) -> Flight:
+    """Raises Unavailable when the gateway takes no new work."""
     if parts.is_draining:
         raise Unavailable(
             "this gateway is stopping: ask again, another one will answer",
@@ -139,5 +163,11 @@ def _answering(
             headers={"connection": "close"},
         )
     traces = parts.stages.traces
-    trace = traces.begin(request.headers) if traces else None
-    return Answering(parts.service, Flight(caller, asked, trace=trace), writer)
+    return Flight(caller, asked, trace=traces.begin(request.headers) if traces else None)
+
+
+def _answering(
+    request: Request, parts: Parts, caller: Caller, asked: CompletionRequest, writer: EventWriter
+) -> Response:
+    kind = Streaming if asked.stream else Answering
+    return kind(parts.service, _flight(request, parts, caller, asked), writer)

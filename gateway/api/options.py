@@ -5,6 +5,7 @@ and the mend. The ranges are the engine's (tests hold them together); here they 
 description too. Knows nothing of who asks.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -41,7 +42,11 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
     prompt: str = Field(description="The text to go on from, or before the cursor.")
-    model: Name | None = Field(None, description="One of /v1/models; left out, the default one.")
+    model: str | None = Field(
+        None,
+        max_length=MAX_NAME_CHARS,
+        description="One of /v1/models; none or empty: the default.",
+    )
     suffix: str | None = Field(None, description="The text after the cursor: fill in between.")
     max_tokens: int | None = Field(None, ge=1, le=1 << 20, description="At most so many tokens.")
     temperature: float | None = Field(None, ge=0, le=100, description="0 takes the likeliest.")
@@ -121,6 +126,14 @@ def read_body(kind: type[Body], body: bytes) -> Body:
     """Raises InvalidRequest for the first thing that is wrong."""
     try:
         return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise refusal(error.errors(include_url=False)[0], tuple(kind.model_fields)) from None
+
+
+def read_values(kind: type[Body], values: Mapping[str, object]) -> Body:
+    """The same of values that were read already."""
+    try:
+        return kind.model_validate(values)
     except ValidationError as error:
         raise refusal(error.errors(include_url=False)[0], tuple(kind.model_fields)) from None
 

@@ -38,7 +38,9 @@ class MethodNotAllowed(InvalidRequest):
     status = 405
 
 
-UNEXPECTED = GatewayError("the gateway failed: try again, or tell its operator the x-request-id")
+def unexpected() -> GatewayError:
+    """What is told of an error that nobody thought of."""
+    return GatewayError("the gateway failed: try again, or tell its operator the x-request-id")
 
 
 def error_response(error: GatewayError) -> Response:
@@ -78,11 +80,11 @@ def add_handlers(app: FastAPI) -> None:
             return error_response(told)
         return error_response(InvalidRequest(str(error.detail), headers=headers))
 
-    async def unexpected(_: Request, error: Exception) -> Response:
+    async def failed(_: Request, error: Exception) -> Response:
         del error  # starlette raises it again behind this answer, and the server logs it
-        return error_response(UNEXPECTED)
+        return error_response(unexpected())
 
     app.add_exception_handler(GatewayError, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, of_the_router)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(Exception, failed)

@@ -57,7 +57,7 @@ def completion_request(
         settings={name: value for name, value in settings.items() if value not in ((), "", {})},
         stream=stream,
         timeout_s=timeout_of(options, headers, limits),
-        model=options.model,
+        model=options.model or None,  # editors send an empty one
         session=options.session,
         user=options.user,
     )
