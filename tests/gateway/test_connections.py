@@ -4,6 +4,8 @@ import asyncio
 import json
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -17,6 +19,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from gateway.connections import ConnectionLimits, Connections
+from gateway.http_protocol import protocol_of
 
 PATIENT = 60.0
 QUICK = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -65,7 +68,7 @@ class Door:
             port=0,
             loop=loop,
             ws="none",
-            http=self.connections.protocol,
+            http=protocol_of(self.connections),
             log_level="critical",
             timeout_graceful_shutdown=1,
         )
@@ -264,3 +267,20 @@ def test_requests_that_follow_each_other_on_one_connection_are_served(loop):
                 one.sendall(QUICK)
                 read_until(one, b"quick")
         assert door.connections.traffic.ended == {}
+
+
+@pytest.mark.parametrize(
+    ("hard", "told"),
+    [(2000, "1128 of 2000"), (1000, "need 1128 open files, the process may have 1000")],
+    ids=["it may", "it may not"],
+)
+def test_process_gets_a_file_for_each_connection(hard, told):
+    code = (
+        "import resource\n"
+        "from gateway.connections import *\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (512, {hard}))\n"
+        "allow_files(ConnectionLimits(max_connections=1000))\n"
+        "print('%d of %d' % resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert told in run.stdout + run.stderr
