@@ -311,3 +311,17 @@ def test_tokens_reserved_in_a_redis_that_went_are_let_be(redis):
         await link.close()
 
     asyncio.run(scenario())
+
+
+def test_redis_that_hangs_holds_up_no_request_for_long(redis):
+    async def scenario():
+        link = RedisLink(redis.url)
+        limiter = RateLimiter(KeyLimits(requests_per_minute=2), link)
+        redis.freeze()
+        together = asyncio.gather(*(admits(limiter, caller_of(), 1) for _ in range(200)))
+        admitted = await asyncio.wait_for(together, 20)
+        assert limiter.is_degraded
+        await link.close()
+        return sum(admitted)
+
+    assert asyncio.run(scenario()) == 2
