@@ -1,6 +1,6 @@
 """What the stages of the gateway hand each other: who asks, what is asked, what came of it.
 
-Frozen dataclasses; nothing of FastAPI, Triton or a database.
+Frozen dataclasses; nothing of FastAPI, tensors or a database.
 """
 
 from collections.abc import Mapping
