@@ -4,6 +4,7 @@
     ├── ConfigError              an option, file or database that `serve` can't start with
     ├── InvalidRequest           400 invalid_request_error
     │   ├── NotFound             404
+    │   ├── Conflict             409                         somebody else changed it meanwhile
     │   └── TooLarge             413
     ├── Unauthorized             401 authentication_error
     ├── Forbidden                403 permission_error
@@ -70,6 +71,12 @@ class NotFound(InvalidRequest):
     """What the path or the `model` names isn't there."""
 
     status = 404
+
+
+class Conflict(InvalidRequest):
+    """The change was made to a state that is no longer the newest."""
+
+    status = 409
 
 
 class TooLarge(InvalidRequest):
