@@ -86,6 +86,17 @@ class Document:
             raise ValueError("no backend has a weight above 0: give at least one")
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a backend tells of itself; "" and None where it doesn't."""
+
+    model: str
+    version: str
+    precision: str = ""
+    checkpoint: str = ""  # the first digits of its SHA-256
+    context: int | None = None
+
+
 DOCUMENT = TypeAdapter(Document)
 
 

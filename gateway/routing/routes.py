@@ -9,13 +9,13 @@ have to move, and a backend that is away moves only its own. Does no I/O.
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from hashlib import blake2b
 
 from gateway.errors import NotFound, Unavailable
 from gateway.messages import Caller, CompletionRequest
-from gateway.routing.document import Backend, Document
+from gateway.routing.document import Backend, Document, Told
 
 RETRY_AFTER_S = 1.0
 
@@ -34,7 +34,7 @@ class Routes:
         is_available: Callable[[Backend], bool] = is_always_available,
     ) -> None:
         self._is_available = is_available
-        self._learned: dict[str, Backend] = {}
+        self._told: dict[str, Told] = {}
         self.set(document)
 
     @property
@@ -52,10 +52,15 @@ class Routes:
         self.document = document
         self._fill()
 
-    def learn(self, told: Backend) -> None:
-        """Take what the backend at a url told of itself; forgotten when it leaves the routes."""
-        self._learned[told.url] = told
-        self._fill()
+    def learn(self, backend: Backend, told: Told) -> None:
+        """Take what a backend told of itself; what left the routes meanwhile is forgotten."""
+        if self._told.get(backend.url) != told:
+            self._told[backend.url] = told
+            self._fill()
+
+    def told_by(self, backend: Backend) -> Told | None:
+        """What it told last."""
+        return self._told.get(backend.url)
 
     def pick(
         self, caller: Caller, request: CompletionRequest, *, without: Collection[str] = ()
@@ -86,8 +91,10 @@ class Routes:
 
     def _fill(self) -> None:
         urls = {one.url for one in self.document.backends}
-        self._learned = {url: told for url, told in self._learned.items() if url in urls}
-        self._backends = tuple(_filled(one, self._learned) for one in self.document.backends)
+        self._told = {url: told for url, told in self._told.items() if url in urls}
+        self._backends = tuple(
+            _filled(one, self._told.get(one.url)) for one in self.document.backends
+        )
         by_alias: dict[str, list[Backend]] = {}
         for backend in self._backends:
             for alias in backend.aliases:
@@ -107,8 +114,8 @@ class Routes:
         return [one for one in found if one.weight] or found
 
 
-def _filled(backend: Backend, learned: Mapping[str, Backend]) -> Backend:
-    if (told := learned.get(backend.url)) is None:
+def _filled(backend: Backend, told: Told | None) -> Backend:
+    if told is None:
         return backend
     return replace(
         backend,

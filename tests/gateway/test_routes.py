@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.messages import Caller, CompletionRequest
-from gateway.routing.document import Backend, Document, document_json, read_document
+from gateway.routing.document import Backend, Document, Told, document_json, read_document
 from gateway.routing.routes import Routes
 
 NUM_PEOPLE = 4000
@@ -129,7 +129,7 @@ def test_unknown_model_is_refused_by_name():
 
 def test_backend_that_tells_its_version_is_found_by_it():
     by = split(1, 0)
-    by.learn(Backend("", "b:1", model="demo", version="7", precision="int8"))
+    by.learn(by.backends[1], Told("demo", "7", "int8"))
     found = by.pick(ANN, request("demo@7"))
 
     assert (found.name, found.served.version, found.served.precision) == ("canary", "7", "int8")
@@ -138,7 +138,7 @@ def test_backend_that_tells_its_version_is_found_by_it():
 
 def test_given_version_overrules_the_told_one():
     by = routes(Backend("a", "a:1", version="3"))
-    by.learn(Backend("", "a:1", version="7", precision="int8"))
+    by.learn(by.backends[0], Told("gpt", "7", "int8"))
 
     assert (by.backends[0].version, by.backends[0].precision) == ("3", "int8")
 
