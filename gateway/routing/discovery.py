@@ -40,7 +40,7 @@ class Discovery:
 
     async def ask_all(self) -> None:
         """Ask all of them once, at the same time."""
-        await asyncio.gather(*(self._learn(one) for one in self._routes.backends))
+        await asyncio.gather(*(self._learn(one) for one in self._routes.backends()))
 
     async def _learn(self, backend: Backend) -> None:
         try:
@@ -59,7 +59,6 @@ async def ask(backend: Backend, client: AsyncCompletionClient) -> Told:
     facts = await _facts(backend.metrics, version) if backend.metrics else {}
     context = facts.get("context", "")
     return Told(
-        info.model,
         version,
         facts.get("precision", ""),
         facts.get("checkpoint", ""),

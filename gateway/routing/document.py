@@ -15,7 +15,7 @@ from gateway.messages import Served
 
 MAX_BACKENDS = 64
 UNKNOWN = "unknown"  # what neither the document nor the backend says
-DEFAULT_MODEL = "gpt"
+DEFAULT_MODEL = "nanotriton"
 
 _CLOSED = ConfigDict(extra="forbid")
 _URL = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
@@ -30,9 +30,9 @@ Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 class Backend:
     """A Triton server: its gRPC door, its part of the traffic, what it serves.
 
-    `model`, `version` and `precision` given here overrule what the backend tells; `metrics` is its
-    metrics page's HOST:PORT, where it tells the precision. `shadow` is the share of requests
-    answered elsewhere that are sent to it as well.
+    `model` is the name that callers ask for. `version` and `precision` given here overrule what the
+    backend tells; `metrics` is its metrics page's HOST:PORT, where it tells the precision. `shadow`
+    is the share of requests answered elsewhere that are sent to it as well.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
@@ -54,18 +54,12 @@ class Backend:
     @property
     def served(self) -> Served:
         """What accounts and metrics call it."""
-        return Served(
-            self.name,
-            self.model or DEFAULT_MODEL,
-            self.version or UNKNOWN,
-            self.precision or UNKNOWN,
-        )
+        return Served(self.name, self.model, self.version, self.precision)
 
     @property
     def aliases(self) -> tuple[str, str, str]:
         """What a request's `model` may be: MODEL, MODEL@VERSION and MODEL:BACKEND."""
-        one = self.served
-        return one.model, f"{one.model}@{one.version}", f"{one.model}:{one.backend}"
+        return self.model, f"{self.model}@{self.version}", f"{self.model}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,6 @@ class Document:
 class Told:
     """What a backend tells of itself; "" and None where it doesn't."""
 
-    model: str
     version: str
     precision: str = ""
     checkpoint: str = ""  # the first digits of its SHA-256

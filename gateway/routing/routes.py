@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 from gateway.errors import NotFound, Unavailable
 from gateway.messages import Caller, CompletionRequest
-from gateway.routing.document import Backend, Document, Told
+from gateway.routing.document import DEFAULT_MODEL, UNKNOWN, Backend, Document, Told
 
 RETRY_AFTER_S = 1.0
 
@@ -26,18 +26,22 @@ def is_always_available(_: Backend) -> bool:
 
 
 class Routes:
-    """The document in force; `set` and `learn` change it between two requests."""
+    """The document in force; `set` and `learn` change it between two requests.
+
+    A backend whose model the document doesn't name serves `default_model`.
+    """
 
     def __init__(
         self,
         document: Document,
         is_available: Callable[[Backend], bool] = is_always_available,
+        default_model: str = DEFAULT_MODEL,
     ) -> None:
+        self._default_model = default_model
         self._is_available = is_available
         self._told: dict[str, Told] = {}
         self.set(document)
 
-    @property
     def backends(self) -> tuple[Backend, ...]:
         """All of them, with what they told filled in."""
         return self._backends
@@ -93,7 +97,7 @@ class Routes:
         urls = {one.url for one in self.document.backends}
         self._told = {url: told for url, told in self._told.items() if url in urls}
         self._backends = tuple(
-            _filled(one, self._told.get(one.url)) for one in self.document.backends
+            self._filled(one, self._told.get(one.url)) for one in self.document.backends
         )
         by_alias: dict[str, list[Backend]] = {}
         for backend in self._backends:
@@ -101,28 +105,25 @@ class Routes:
                 by_alias.setdefault(alias, []).append(backend)
         self._by_alias = by_alias
 
+    def _filled(self, backend: Backend, told: Told | None) -> Backend:
+        return replace(
+            backend,
+            model=backend.model or self._default_model,
+            version=backend.version or (told and told.version) or UNKNOWN,
+            precision=backend.precision or (told and told.precision) or UNKNOWN,
+        )
+
     def _named(self, model: str | None) -> list[Backend]:
         """Who serves a name; those without a weight only if nobody with one does."""
         found = list(self._backends) if model is None else self._by_alias.get(model, [])
         if not found:
-            known = ", ".join(sorted({one.served.model for one in self._backends}))
+            known = ", ".join(sorted({one.model for one in self._backends}))
             raise NotFound(
                 f"there is no model {model!r:.120}, the models are {known}: see /v1/models",
                 param="model",
                 code="model_not_found",
             )
         return [one for one in found if one.weight] or found
-
-
-def _filled(backend: Backend, told: Told | None) -> Backend:
-    if told is None:
-        return backend
-    return replace(
-        backend,
-        model=backend.model or told.model,
-        version=backend.version or told.version,
-        precision=backend.precision or told.precision,
-    )
 
 
 def _person(caller: Caller, request: CompletionRequest) -> str:
