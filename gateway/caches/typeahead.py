@@ -11,9 +11,10 @@ stop_at "line" end the rest where they ended the whole; "block" and "function" l
 line, so there only typing on within a line that has begun is served.
 
 The rest is what the engine would have written from P on. From the longer prompt it writes the same
-as long as that prompt's tokens are P's and those of C, which they needn't be inside a word, and
-neither rounding nor a context that overflows interferes. So the usage is an estimate as well: the
-suggestion's tokens in proportion to its characters.
+only as far as that prompt's tokens are P's and those of C: of the demo model's suggestions 96 % of
+202 rests were the engine's own with token_healing, without it 57 % at a word's edge and 8 % inside
+one, where the engine goes on badly. So the usage is an estimate as well: the suggestion's tokens
+in proportion to its characters.
 
 Suggestions lie under the prompt's whole lines: a lookup is one for the line at hand and one for
 each of the MAX_LINES before it, however much is kept.
