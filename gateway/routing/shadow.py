@@ -1,9 +1,10 @@
 """Copies of requests for a backend on trial: sent beside the real one, their answers thrown away.
 
-Comes in: a backend, a request, and `send`, which asks the backend and returns how many tokens came.
-Goes out: counts. A copy is nobody's: it has no key, isn't booked or limited, waits behind
-everything else in the engine (the lowest priority), and of more than `max_running` at once the rest
-is left out, so that a slow shadow takes nothing from the real traffic. Knows nothing of Triton.
+Comes in: a backend, a request and whose it is (for the tenant alone), and `send`, which asks the
+backend and returns how many tokens came. Goes out: counts. A copy is charged to nobody: it isn't
+booked or limited, waits behind everything else in the engine (the lowest priority), and of more
+than `max_running` at once the rest is left out, so that a slow shadow takes nothing from the real
+traffic. Knows nothing of Triton.
 """
 
 import asyncio
@@ -13,13 +14,13 @@ from dataclasses import dataclass, replace
 
 from clients import ClientError
 from gateway.errors import GatewayError
-from gateway.messages import CompletionRequest, Usage
+from gateway.messages import Caller, CompletionRequest, Usage
 from gateway.routing.document import Backend
 
 LOWEST_PRIORITY = -8
 _log = logging.getLogger(__name__)
 
-Send = Callable[[Backend, CompletionRequest], Awaitable[Usage]]
+Send = Callable[[Backend, Caller, CompletionRequest], Awaitable[Usage]]
 
 
 @dataclass(slots=True)
@@ -46,13 +47,13 @@ class Shadows:
         """Copies that have no answer yet."""
         return len(self._running)
 
-    def begin(self, backend: Backend, request: CompletionRequest) -> None:
+    def begin(self, backend: Backend, caller: Caller, request: CompletionRequest) -> None:
         """Send a copy, or leave it out when too many run; returns at once and never raises."""
         counts = self.counts.setdefault(backend.name, ShadowCounts())
         if self.num_running >= self._max_running:
             counts.left_out += 1
             return
-        task = asyncio.create_task(self._ask(backend, _copy(request), counts))
+        task = asyncio.create_task(self._ask(backend, caller, _copy(request), counts))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -64,10 +65,10 @@ class Shadows:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _ask(
-        self, backend: Backend, request: CompletionRequest, counts: ShadowCounts
+        self, backend: Backend, caller: Caller, request: CompletionRequest, counts: ShadowCounts
     ) -> None:
         try:
-            usage = await asyncio.wait_for(self._send(backend, request), request.timeout_s)
+            usage = await asyncio.wait_for(self._send(backend, caller, request), request.timeout_s)
         except (ClientError, GatewayError, asyncio.TimeoutError):
             counts.failed += 1
         except Exception:  # a task of its own: nobody else would tell
