@@ -11,16 +11,25 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 from clients import ClientError
 from gateway.errors import GatewayError
 from gateway.messages import Caller, CompletionRequest, Usage
-from gateway.routing.document import Backend
 
 LOWEST_PRIORITY = -8
 _log = logging.getLogger(__name__)
 
-Send = Callable[[Backend, Caller, CompletionRequest], Awaitable[Usage]]
+
+class Named(Protocol):
+    """A backend, of which only the name is known here."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the routes."""
+
+
+B = TypeVar("B", bound=Named)
 
 
 @dataclass(slots=True)
@@ -33,10 +42,12 @@ class ShadowCounts:
     completion_tokens: int = 0
 
 
-class Shadows:
+class Shadows(Generic[B]):
     """The copies under way, for one event loop."""
 
-    def __init__(self, send: Send, max_running: int = 8) -> None:
+    def __init__(
+        self, send: Callable[[B, Caller, CompletionRequest], Awaitable[Usage]], max_running: int = 8
+    ) -> None:
         self._send = send
         self._max_running = max_running
         self._running: set[asyncio.Task[None]] = set()
@@ -47,7 +58,7 @@ class Shadows:
         """Copies that have no answer yet."""
         return len(self._running)
 
-    def begin(self, backend: Backend, caller: Caller, request: CompletionRequest) -> None:
+    def begin(self, backend: B, caller: Caller, request: CompletionRequest) -> None:
         """Send a copy, or leave it out when too many run; returns at once and never raises."""
         counts = self.counts.setdefault(backend.name, ShadowCounts())
         if self.num_running >= self._max_running:
@@ -65,7 +76,7 @@ class Shadows:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _ask(
-        self, backend: Backend, caller: Caller, request: CompletionRequest, counts: ShadowCounts
+        self, backend: B, caller: Caller, request: CompletionRequest, counts: ShadowCounts
     ) -> None:
         try:
             usage = await asyncio.wait_for(self._send(backend, caller, request), request.timeout_s)
