@@ -8,7 +8,7 @@ from running import RunningServer
 
 from gateway.storage import Database
 from tests.gateway.gateways import RunningGateway, running_gateway
-from tests.gateway.postgres import Postgres, start_postgres
+from postgres import Postgres, start_postgres
 
 
 @pytest.fixture(scope="session")
