@@ -1,0 +1,42 @@
+"""Fixtures of the gateway's tests: both databases it can keep its accounts in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgres import Postgres, start_postgres
+
+from gateway.storage import Database
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for tests that do it no harm."""
+    running = start_postgres()
+    yield running
+    running.remove()
+
+
+@pytest.fixture
+def fragile_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for a test that kills it."""
+    running = start_postgres()
+    yield running
+    running.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty database is, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/gateway.sqlite"
+    return request.getfixturevalue("postgres").new_url()  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An upgraded database, once of each kind."""
+    opened = Database(database_url)
+    opened.upgrade()
+    yield opened
+    opened.close()
