@@ -27,6 +27,7 @@ KINDS = (
     {**LONG, "n": 3},
     {**LONG, "n": 2, "temperature": 0.0},
     {**LONG, "stop": ["\n\n\n\n never"], "temperature": 0.8},
+    {**LONG, "max_tokens": 60, "n": 1, "best_of": 3, "in_pieces": False},
     {**LONG, "max_tokens": 12},
 )
 
@@ -135,20 +136,17 @@ def test_stop_of_nothing_is_answered_with_nothing(
 def test_stop_that_overtook_its_request_ends_it(
     stub: service_pb2_grpc.GRPCInferenceServiceStub,
 ) -> None:
-    request = encode_stream(request_tensors("def f(", LONG))
-    request.id = "overtaken"
+    request = encode_stream(request_tensors("def f(", LONG), "overtaken")
     list(stub.ModelStreamInfer(iter([encode_stop("overtaken")]), timeout=5))
     *_, last = stub.ModelStreamInfer(iter([request]), timeout=5)
-    chunk = decode_stream(last.infer_response)
-    assert chunk is not None
+    (chunk,) = decode_stream(last.infer_response)
     assert chunk.finish_reason == "cancelled"
 
 
 def test_stop_and_request_may_come_on_one_call(
     stub: service_pb2_grpc.GRPCInferenceServiceStub,
 ) -> None:
-    request = encode_stream(request_tensors("def f(", LONG))
-    request.id = "together"
+    request = encode_stream(request_tensors("def f(", LONG), "together")
 
     def both() -> Iterator[object]:
         yield request
@@ -156,8 +154,7 @@ def test_stop_and_request_may_come_on_one_call(
         yield encode_stop("together")
 
     *_, last = stub.ModelStreamInfer(both(), timeout=5)
-    chunk = decode_stream(last.infer_response)
-    assert chunk is not None
+    (chunk,) = decode_stream(last.infer_response)
     assert chunk.finish_reason == "cancelled"
 
 
