@@ -7,9 +7,11 @@ of 5 minutes of streams that end in errors, and never in 80,000 such streams wit
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -37,6 +39,8 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+_STOP_TIMEOUT_S = 2.0  # an answer comes within milliseconds from a server that is there
+
 
 class GrpcTransport:
     """For threads."""
@@ -56,12 +60,19 @@ class GrpcTransport:
         return grpc_wire.decode_unary(response)
 
     def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "GrpcCall":
+        request = grpc_wire.encode_stream(tensors, envelope.request_id or uuid4().hex)
         call = self._stub.ModelStreamInfer(
-            iter([grpc_wire.encode_stream(tensors, envelope.request_id)]),
-            timeout=deadline.left_s(),
-            metadata=envelope.headers,
+            iter([request]), timeout=deadline.left_s(), metadata=envelope.headers
         )
-        return GrpcCall(call, self._url, deadline)
+        return GrpcCall(call, self._url, deadline, partial(self._stop, request.id))
+
+    def _stop(self, request_id: str) -> bool:
+        request = grpc_wire.encode_stop(request_id)
+        try:
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=_STOP_TIMEOUT_S)
+            return not any(message.error_message for message in call)
+        except grpc.RpcError:
+            return False
 
     def is_ready(self, deadline: Deadline) -> bool:
         with _rpc_errors(self._url, deadline):
@@ -82,10 +93,11 @@ class GrpcTransport:
 class GrpcCall:
     """One ModelStreamInfer call that is under way."""
 
-    def __init__(self, call: Any, url: str, deadline: Deadline) -> None:
+    def __init__(self, call: Any, url: str, deadline: Deadline, stop: Callable[[], bool]) -> None:
         self._call = call
         self._url = url
         self._deadline = deadline
+        self.stop = stop
 
     def chunks(self) -> Generator[Chunk, None, None]:
         try:
@@ -119,12 +131,19 @@ class AsyncGrpcTransport:
         return grpc_wire.decode_unary(response)
 
     def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "AsyncGrpcCall":
+        request = grpc_wire.encode_stream(tensors, envelope.request_id or uuid4().hex)
         call = self._stub.ModelStreamInfer(
-            iter([grpc_wire.encode_stream(tensors, envelope.request_id)]),
-            timeout=deadline.left_s(),
-            metadata=envelope.headers,
+            iter([request]), timeout=deadline.left_s(), metadata=envelope.headers
         )
-        return AsyncGrpcCall(call, self._url, deadline)
+        return AsyncGrpcCall(call, self._url, deadline, partial(self._stop, request.id))
+
+    async def _stop(self, request_id: str) -> bool:
+        request = grpc_wire.encode_stop(request_id)
+        try:
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=_STOP_TIMEOUT_S)
+            return not any([message.error_message async for message in call])
+        except grpc.RpcError:
+            return False
 
     async def is_ready(self, deadline: Deadline) -> bool:
         with _rpc_errors(self._url, deadline):
@@ -146,10 +165,13 @@ class AsyncGrpcTransport:
 class AsyncGrpcCall:
     """One ModelStreamInfer call that is under way."""
 
-    def __init__(self, call: Any, url: str, deadline: Deadline) -> None:
+    def __init__(
+        self, call: Any, url: str, deadline: Deadline, stop: Callable[[], Coroutine[Any, Any, bool]]
+    ) -> None:
         self._call = call
         self._url = url
         self._deadline = deadline
+        self.stop = stop
         self._is_cancelled = False
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:

@@ -64,8 +64,13 @@ class Service:
                     outcome, answer = await self._cached(flight, served)
                     if answer is None:
                         with client_errors():
-                            async with self._room(flight), self._breaker(backend):
-                                async for chunk in self._asked(flight, backend, served):
+                            async with (
+                                self._room(flight),
+                                self._breaker(backend),
+                                # Closed before the observers are told: its count is theirs.
+                                aclosing(self._asked(flight, backend, served)) as chunks,
+                            ):
+                                async for chunk in chunks:
                                     yield chunk
                         await self._keep(flight, served)
                     else:
