@@ -73,3 +73,43 @@ class Served:
     model: str
     version: str
     precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a request came, had its first text and ended: seconds of time.monotonic."""
+
+    received: float
+    finished: float
+    first_text: float | None = None
+    started_at: float = 0.0  # when it was received, by the wall clock: Unix seconds
+
+    @property
+    def total_s(self) -> float:
+        """From the request's arrival to its end."""
+        return self.finished - self.received
+
+    @property
+    def first_text_s(self) -> float | None:
+        """From the request's arrival to its first text (TTFT)."""
+        return None if self.first_text is None else self.first_text - self.received
+
+    def inter_token_s(self, num_tokens: int) -> float | None:
+        """Mean time of a token after the first one; None where there are none."""
+        if self.first_text is None or num_tokens < 2:
+            return None
+        return (self.finished - self.first_text) / (num_tokens - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One request that has ended, however: what metrics, logs and traces are told."""
+
+    request: CompletionRequest
+    outcome: Outcome
+    times: Times
+    caller: Caller | None = None
+    served: Served | None = None  # None when it was refused before a version was chosen
+    usage: Usage = field(default_factory=Usage)
+    cost: float = 0.0  # in the currency of the price table
+    error: str | None = None  # the sentence that the caller was told
