@@ -14,13 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from clients.attempts import Deadline, Retries
+from clients.envelope import envelope
 from clients.errors import ClientError, InvalidRequest
 from clients.grpc_transport import AsyncGrpcTransport, GrpcTransport
 from clients.http_transport import AsyncHttpTransport, HttpTransport
 from clients.streams import AsyncStream, Stream
-from clients.tensors import request_tensors
+from clients.tensors import request_tensors, stream_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -75,24 +77,41 @@ class CompletionClient(_Client):
         self._transport = kinds[protocol](self.url)
 
     def complete(
-        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+        self,
+        prompt: str,
+        *,
+        timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        **settings: Unpack[Settings],
     ) -> Completion:
-        """The whole completion of a prompt."""
-        tensors = request_tensors(prompt, settings)
+        """The whole completion of a prompt; `request_id` is shown in Triton's log."""
+        tensors, beside = request_tensors(prompt, settings), envelope(headers, request_id)
         deadline = self._deadline(timeout_s)
         for attempt in self._retries.attempts(deadline):
             with attempt:
-                return self._transport.complete(tensors, deadline)
+                return self._transport.complete(tensors, deadline, beside)
             self._sleep(attempt.pause_s)
         raise AssertionError("the last attempt returns or raises")
 
     def stream(
-        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+        self,
+        prompt: str,
+        *,
+        timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        in_pieces: bool = True,
+        **settings: Unpack[Settings],
     ) -> Stream:
-        """The completion of a prompt, chunk by chunk."""
-        tensors = request_tensors(prompt, settings)
+        """The completion of a prompt, chunk by chunk.
+
+        With `in_pieces` off each of its texts comes as one chunk when all are written, so that
+        best_of may choose; unlike `complete`, leaving it ends the work on the server.
+        """
+        tensors, beside = stream_tensors(prompt, settings, in_pieces), envelope(headers, request_id)
         deadline = self._deadline(timeout_s)
-        begin = partial(self._transport.stream, tensors, deadline)
+        begin = partial(self._transport.stream, tensors, deadline, beside)
         return Stream(begin, self._retries.attempts(deadline), deadline, self._sleep)
 
     def is_ready(self, *, timeout_s: float | None = None) -> bool:
@@ -147,24 +166,37 @@ class AsyncCompletionClient(_Client):
         self._transport = kinds[protocol](self.url)
 
     async def complete(
-        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+        self,
+        prompt: str,
+        *,
+        timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        **settings: Unpack[Settings],
     ) -> Completion:
-        """The whole completion of a prompt."""
-        tensors = request_tensors(prompt, settings)
+        """The whole completion of a prompt; `request_id` is shown in Triton's log."""
+        tensors, beside = request_tensors(prompt, settings), envelope(headers, request_id)
         deadline = self._deadline(timeout_s)
         for attempt in self._retries.attempts(deadline):
             with attempt:
-                return await self._transport.complete(tensors, deadline)
+                return await self._transport.complete(tensors, deadline, beside)
             await self._sleep(attempt.pause_s)
         raise AssertionError("the last attempt returns or raises")
 
     def stream(
-        self, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[Settings]
+        self,
+        prompt: str,
+        *,
+        timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        in_pieces: bool = True,
+        **settings: Unpack[Settings],
     ) -> AsyncStream:
         """The completion of a prompt, chunk by chunk; not a coroutine."""
-        tensors = request_tensors(prompt, settings)
+        tensors, beside = stream_tensors(prompt, settings, in_pieces), envelope(headers, request_id)
         deadline = self._deadline(timeout_s)
-        begin = partial(self._transport.stream, tensors, deadline)
+        begin = partial(self._transport.stream, tensors, deadline, beside)
         return AsyncStream(begin, self._retries.attempts(deadline), deadline, self._sleep)
 
     async def is_ready(self, *, timeout_s: float | None = None) -> bool:

@@ -17,6 +17,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from clients import errors, grpc_wire
 from clients.attempts import Deadline
+from clients.envelope import Envelope
 from clients.messages import Chunk, Completion
 from clients.tensors import STREAM_MODEL, UNARY_MODEL
 from clients.transport import Tensors
@@ -44,17 +45,20 @@ class GrpcTransport:
         self._channel = grpc.insecure_channel(url, options=_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
+    def complete(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> Completion:
         with _rpc_errors(self._url, deadline):
             response = self._stub.ModelInfer(
-                grpc_wire.encode_unary(tensors), timeout=deadline.left_s()
+                grpc_wire.encode_unary(tensors, envelope.request_id),
+                timeout=deadline.left_s(),
+                metadata=envelope.headers,
             )
         return grpc_wire.decode_unary(response)
 
-    def stream(self, tensors: Tensors, deadline: Deadline) -> "GrpcCall":
+    def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "GrpcCall":
         call = self._stub.ModelStreamInfer(
-            iter([grpc_wire.encode_stream(tensors)]),
+            iter([grpc_wire.encode_stream(tensors, envelope.request_id)]),
             timeout=deadline.left_s(),
+            metadata=envelope.headers,
         )
         return GrpcCall(call, self._url, deadline)
 
@@ -81,8 +85,7 @@ class GrpcCall:
         try:
             with _rpc_errors(self._url, self._deadline):
                 for message in self._call:
-                    if chunk := _chunk(message):
-                        yield chunk
+                    yield from _chunks(message)
         finally:
             self._call.cancel()
 
@@ -98,17 +101,22 @@ class AsyncGrpcTransport:
         self._channel = grpc.aio.insecure_channel(url, options=_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    async def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
+    async def complete(
+        self, tensors: Tensors, deadline: Deadline, envelope: Envelope
+    ) -> Completion:
         with _rpc_errors(self._url, deadline):
             response = await self._stub.ModelInfer(
-                grpc_wire.encode_unary(tensors), timeout=deadline.left_s()
+                grpc_wire.encode_unary(tensors, envelope.request_id),
+                timeout=deadline.left_s(),
+                metadata=envelope.headers,
             )
         return grpc_wire.decode_unary(response)
 
-    def stream(self, tensors: Tensors, deadline: Deadline) -> "AsyncGrpcCall":
+    def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "AsyncGrpcCall":
         call = self._stub.ModelStreamInfer(
-            iter([grpc_wire.encode_stream(tensors)]),
+            iter([grpc_wire.encode_stream(tensors, envelope.request_id)]),
             timeout=deadline.left_s(),
+            metadata=envelope.headers,
         )
         return AsyncGrpcCall(call, self._url, deadline)
 
@@ -137,7 +145,7 @@ class AsyncGrpcCall:
         try:
             with _rpc_errors(self._url, self._deadline):
                 async for message in self._call:
-                    if chunk := _chunk(message):
+                    for chunk in _chunks(message):
                         yield chunk
         except asyncio.CancelledError:
             # gRPC raises it in the reader for our own cancel as well as for its task's.
@@ -172,7 +180,7 @@ def _rpc_errors(url: str, deadline: Deadline) -> Iterator[None]:
         raise errors.from_grpc(error.code().name, error.details() or "", url) from None
 
 
-def _chunk(message: service_pb2.ModelStreamInferResponse) -> Chunk | None:
+def _chunks(message: service_pb2.ModelStreamInferResponse) -> tuple[Chunk, ...]:
     if message.error_message:
         raise errors.from_event(message.error_message)
     return grpc_wire.decode_stream(message.infer_response)

@@ -16,14 +16,14 @@ from clients.tensors import STREAM_MODEL, UNARY_MODEL, Tensor
 _FORMATS = {"INT32": "<i", "INT64": "<q", "FP32": "<f", "BOOL": "<?"}
 
 
-def encode_unary(tensors: Iterable[Tensor]) -> service_pb2.ModelInferRequest:
+def encode_unary(tensors: Iterable[Tensor], request_id: str = "") -> service_pb2.ModelInferRequest:
     """A request to the batched model: shapes are (1, n)."""
-    return _encode(UNARY_MODEL, tensors, (1,))
+    return _encode(UNARY_MODEL, tensors, (1,), request_id)
 
 
-def encode_stream(tensors: Iterable[Tensor]) -> service_pb2.ModelInferRequest:
+def encode_stream(tensors: Iterable[Tensor], request_id: str = "") -> service_pb2.ModelInferRequest:
     """A request to the decoupled model, which has no batch axis: shapes are (n,)."""
-    return _encode(STREAM_MODEL, (*tensors, Tensor("stream", "BOOL", (True,))), ())
+    return _encode(STREAM_MODEL, tensors, (), request_id)
 
 
 def decode_unary(response: service_pb2.ModelInferResponse) -> Completion:
@@ -31,15 +31,15 @@ def decode_unary(response: service_pb2.ModelInferResponse) -> Completion:
     return Completion.from_outputs(_decode(response))
 
 
-def decode_stream(response: service_pb2.ModelInferResponse) -> Chunk | None:
-    """The chunk in an answer, None when it only marks the end; raises ServerError."""
-    return Chunk.from_outputs(_decode(response)) if response.outputs else None
+def decode_stream(response: service_pb2.ModelInferResponse) -> tuple[Chunk, ...]:
+    """The chunks in an answer, none when it only marks the end; raises ServerError."""
+    return Chunk.all_from_outputs(_decode(response)) if response.outputs else ()
 
 
 def _encode(
-    model: str, tensors: Iterable[Tensor], batch: tuple[int, ...]
+    model: str, tensors: Iterable[Tensor], batch: tuple[int, ...], request_id: str
 ) -> service_pb2.ModelInferRequest:
-    request = service_pb2.ModelInferRequest(model_name=model)
+    request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
     for tensor in tensors:
         shape = (*batch, len(tensor.values))
         request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)

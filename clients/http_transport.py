@@ -15,6 +15,7 @@ import httpx
 
 from clients import errors, http_wire
 from clients.attempts import Deadline
+from clients.envelope import Envelope
 from clients.messages import Chunk, Completion
 from clients.transport import Tensors
 
@@ -28,14 +29,18 @@ class HttpTransport:
         self._url = _checked(url)
         self._client = httpx.Client(**_options(self._url))
 
-    def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
-        body = http_wire.encode_unary(tensors)
+    def complete(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> Completion:
+        body = http_wire.encode_unary(tensors, envelope.request_id)
+        headers = dict(envelope.headers)
         with _http_errors(self._url, deadline):
-            response = self._client.post(http_wire.UNARY_PATH, json=body, timeout=deadline.left_s())
+            response = self._client.post(
+                http_wire.UNARY_PATH, json=body, headers=headers, timeout=deadline.left_s()
+            )
         return _completion(response)
 
-    def stream(self, tensors: Tensors, deadline: Deadline) -> "HttpCall":
-        return HttpCall(self._client, http_wire.encode_stream(tensors), self._url, deadline)
+    def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "HttpCall":
+        body = http_wire.encode_stream(tensors, envelope.request_id)
+        return HttpCall(self._client, body, dict(envelope.headers), self._url, deadline)
 
     def is_ready(self, deadline: Deadline) -> bool:
         with _http_errors(self._url, deadline):
@@ -52,10 +57,16 @@ class HttpCall:
     """One /generate_stream request; it is sent when `chunks` is first read."""
 
     def __init__(
-        self, client: httpx.Client, body: dict[str, Any], url: str, deadline: Deadline
+        self,
+        client: httpx.Client,
+        body: dict[str, Any],
+        headers: dict[str, str],
+        url: str,
+        deadline: Deadline,
     ) -> None:
         self._client = client
         self._body = body
+        self._headers = headers
         self._url = url
         self._deadline = deadline
         self._switch = _Switch()
@@ -66,7 +77,11 @@ class HttpCall:
         with (
             _http_errors(self._url, self._deadline),
             self._client.stream(
-                "POST", http_wire.STREAM_PATH, json=self._body, timeout=left_s
+                "POST",
+                http_wire.STREAM_PATH,
+                json=self._body,
+                headers=self._headers,
+                timeout=left_s,
             ) as response,
         ):
             if response.status_code != httpx.codes.OK:
@@ -130,16 +145,20 @@ class AsyncHttpTransport:
         self._url = _checked(url)
         self._client = httpx.AsyncClient(**_options(self._url))
 
-    async def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
-        body = http_wire.encode_unary(tensors)
+    async def complete(
+        self, tensors: Tensors, deadline: Deadline, envelope: Envelope
+    ) -> Completion:
+        body = http_wire.encode_unary(tensors, envelope.request_id)
+        headers = dict(envelope.headers)
         with _http_errors(self._url, deadline):
             response = await self._client.post(
-                http_wire.UNARY_PATH, json=body, timeout=deadline.left_s()
+                http_wire.UNARY_PATH, json=body, headers=headers, timeout=deadline.left_s()
             )
         return _completion(response)
 
-    def stream(self, tensors: Tensors, deadline: Deadline) -> "AsyncHttpCall":
-        return AsyncHttpCall(self._client, http_wire.encode_stream(tensors), self._url, deadline)
+    def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "AsyncHttpCall":
+        body = http_wire.encode_stream(tensors, envelope.request_id)
+        return AsyncHttpCall(self._client, body, dict(envelope.headers), self._url, deadline)
 
     async def is_ready(self, deadline: Deadline) -> bool:
         with _http_errors(self._url, deadline):
@@ -157,10 +176,16 @@ class AsyncHttpCall:
     """One /generate_stream request; it is sent when `chunks` is first read."""
 
     def __init__(
-        self, client: httpx.AsyncClient, body: dict[str, Any], url: str, deadline: Deadline
+        self,
+        client: httpx.AsyncClient,
+        body: dict[str, Any],
+        headers: dict[str, str],
+        url: str,
+        deadline: Deadline,
     ) -> None:
         self._client = client
         self._body = body
+        self._headers = headers
         self._url = url
         self._deadline = deadline
         self._wait = anyio.CancelScope()
@@ -169,7 +194,11 @@ class AsyncHttpCall:
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         decoder = http_wire.EventDecoder()
         request = self._client.build_request(
-            "POST", http_wire.STREAM_PATH, json=self._body, timeout=self._deadline.left_s()
+            "POST",
+            http_wire.STREAM_PATH,
+            json=self._body,
+            headers=self._headers,
+            timeout=self._deadline.left_s(),
         )
         with _http_errors(self._url, self._deadline):
             response = await self._within(self._client.send(request, stream=True))

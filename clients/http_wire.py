@@ -18,7 +18,7 @@ STREAM_PATH = f"/v2/models/{STREAM_MODEL}/generate_stream"
 READY_PATHS = (f"/v2/models/{UNARY_MODEL}/ready", f"/v2/models/{STREAM_MODEL}/ready")
 
 
-def encode_unary(tensors: Iterable[Tensor]) -> dict[str, Any]:
+def encode_unary(tensors: Iterable[Tensor], request_id: str = "") -> dict[str, Any]:
     """A body for UNARY_PATH: shapes are (1, n)."""
     inputs = [
         {
@@ -29,16 +29,20 @@ def encode_unary(tensors: Iterable[Tensor]) -> dict[str, Any]:
         }
         for tensor in tensors
     ]
-    return {"inputs": inputs}
+    return {"inputs": inputs, **_identified(request_id)}
 
 
-def encode_stream(tensors: Iterable[Tensor]) -> dict[str, Any]:
+def encode_stream(tensors: Iterable[Tensor], request_id: str = "") -> dict[str, Any]:
     """A body for STREAM_PATH: Triton derives the shapes, (n,), from the values."""
     values = {
         tensor.name: list(tensor.values) if tensor.is_list else tensor.values[0]
         for tensor in tensors
     }
-    return {**values, "stream": True}
+    return {**values, **_identified(request_id)}
+
+
+def _identified(request_id: str) -> dict[str, str]:
+    return {"id": request_id} if request_id else {}
 
 
 def decode_unary(body: bytes) -> Completion:
@@ -67,10 +71,10 @@ class EventDecoder:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
-                yield _decode_event(line.removeprefix(b"data:"))
+                yield from _decode_event(line.removeprefix(b"data:"))
 
 
-def _decode_event(data: bytes) -> Chunk:
+def _decode_event(data: bytes) -> tuple[Chunk, ...]:
     try:
         event = json.loads(data)
     except ValueError as error:
@@ -79,6 +83,6 @@ def _decode_event(data: bytes) -> Chunk:
         raise malformed(f"an event is {event!r}")
     if "error" in event:
         raise from_event(event["error"])
-    return Chunk.from_outputs(
+    return Chunk.all_from_outputs(
         {name: value if isinstance(value, list) else [value] for name, value in event.items()}
     )

@@ -125,8 +125,34 @@ class Chunk:
     index: int = 0
 
     @classmethod
+    def all_from_outputs(cls, outputs: Outputs) -> tuple[Chunk, ...]:
+        """One chunk for each text in a response; raises ServerError when that is malformed."""
+        texts = _texts(outputs, "text_output")
+        if len(texts) == 1:
+            return (cls.from_outputs(outputs),)
+        likely = outputs.get("output_logprobs", ("",) * len(texts))
+        counts = {name: outputs.get(name, ()) for name in ("prompt_tokens", "completion_tokens")}
+        columns = texts, _texts(outputs, "finish_reason"), likely, outputs.get("index", ())
+        if len({len(one) for one in columns}) > 1:
+            raise malformed(f"{len(texts)} texts have other numbers of reasons or indices")
+        rows = list(zip(*columns, strict=True))
+        return tuple(
+            cls.from_outputs(
+                {
+                    "text_output": [text],
+                    "finish_reason": [reason],
+                    "output_logprobs": [logprobs],
+                    "index": [index],
+                    # The counts stand with the last one, as in a stream of pieces.
+                    **(counts if place == len(rows) else dict.fromkeys(counts, (0,))),
+                }
+            )
+            for place, (text, reason, logprobs, index) in enumerate(rows, start=1)
+        )
+
+    @classmethod
     def from_outputs(cls, outputs: Outputs) -> Chunk:
-        """Raises ServerError when an output is missing or of another type."""
+        """Of a response with one text; raises ServerError when that is malformed."""
         index = _count(outputs, "index") if "index" in outputs else 0
         (likely,) = [_logprobs(one) for one in outputs.get("output_logprobs", ("",))]
         text, reason = _texts(outputs, "text_output")[0], _texts(outputs, "finish_reason")[0]

@@ -78,6 +78,13 @@ def request_tensors(prompt: str, settings: Mapping[str, object]) -> tuple[Tensor
     return tuple(tensors)
 
 
+def stream_tensors(
+    prompt: str, settings: Mapping[str, object], in_pieces: bool
+) -> tuple[Tensor, ...]:
+    """The same for STREAM_MODEL, which answers in pieces or with one response at the end."""
+    return (*request_tensors(prompt, settings), Tensor("stream", "BOOL", (in_pieces,)))
+
+
 def _bias_text(value: object) -> object:
     """The JSON object that the server reads; text is taken as written."""
     if not isinstance(value, Mapping):

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Protocol
 
 from clients.attempts import Deadline
+from clients.envelope import Envelope
 from clients.messages import Chunk, Completion
 from clients.tensors import Tensor
 
@@ -23,10 +24,10 @@ class Call(Protocol):
 class Transport(Protocol):
     """Long-lived connections to one server, shared by threads."""
 
-    def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
+    def complete(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> Completion:
         """Send one unary request."""
 
-    def stream(self, tensors: Tensors, deadline: Deadline) -> Call:
+    def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> Call:
         """Begin one streamed request."""
 
     def is_ready(self, deadline: Deadline) -> bool:
@@ -49,10 +50,12 @@ class AsyncCall(Protocol):
 class AsyncTransport(Protocol):
     """The same within an event loop."""
 
-    async def complete(self, tensors: Tensors, deadline: Deadline) -> Completion:
+    async def complete(
+        self, tensors: Tensors, deadline: Deadline, envelope: Envelope
+    ) -> Completion:
         """Send one unary request."""
 
-    def stream(self, tensors: Tensors, deadline: Deadline) -> AsyncCall:
+    def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> AsyncCall:
         """Begin one streamed request."""
 
     async def is_ready(self, deadline: Deadline) -> bool:

@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,14 +78,20 @@ class Playback:
 
     replies: list[Reply] = field(default_factory=lambda: [[Text("one "), Text("two"), End()]])
     requests: list[dict[str, Any]] = field(default_factory=list)
+    request_ids: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     num_connections: int = 0
     is_asked: threading.Event = field(default_factory=threading.Event)
     is_left: threading.Event = field(default_factory=threading.Event)
     urls: dict[str, str] = field(default_factory=dict)
 
-    def next_reply(self, inputs: dict[str, Any]) -> Reply:
+    def next_reply(
+        self, inputs: dict[str, Any], request_id: str, headers: Iterable[tuple[str, Any]]
+    ) -> Reply:
         """The reply to one more request."""
         self.requests.append(inputs)
+        self.request_ids.append(request_id)
+        self.headers.append(dict(headers))
         self.is_asked.set()
         return self.replies[min(len(self.requests), len(self.replies)) - 1]
 
@@ -144,7 +150,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
         playback = self._stage.playback
-        reply = playback.next_reply(_read_inputs(request))
+        reply = playback.next_reply(*_read(request, context))
         for step in reply:
             match step:
                 case Fail(code, message):
@@ -161,7 +167,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         wrap = service_pb2.ModelStreamInferResponse
         playback = self._stage.playback
         context.add_callback(playback.is_left.set)  # a stream that ended sets it too
-        for step in playback.next_reply(_read_inputs(next(requests))):
+        for step in playback.next_reply(*_read(next(requests), context)):
             match step:
                 case Text() | End():
                     yield wrap(infer_response=_response(_piece(step)))
@@ -216,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _infer(self, body: Any) -> None:
         tensors = {i["name"]: (i["datatype"], i["shape"], i["data"]) for i in body["inputs"]}
-        reply = self.playback.next_reply(tensors)
+        reply = self.playback.next_reply(tensors, body.get("id", ""), self.headers.items())
         for step in reply:
             match step:
                 case Fail(code, message):
@@ -235,7 +241,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _generate_stream(self, body: Any) -> None:
         has_begun = False
-        for step in self.playback.next_reply(body):
+        request_id = body.pop("id", "")
+        for step in self.playback.next_reply(body, request_id, self.headers.items()):
             if isinstance(step, Break):
                 self.close_connection = True
                 return
@@ -326,11 +333,12 @@ def _pack(value: str | int) -> bytes:
     return struct.pack("<i", value)
 
 
-def _read_inputs(request: Any) -> dict[str, Any]:
-    return {
+def _read(request: Any, context: Any) -> tuple[dict[str, Any], str, Iterable[tuple[str, Any]]]:
+    inputs = {
         tensor.name: (tensor.datatype, list(tensor.shape), _read_values(tensor.datatype, raw))
         for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
     }
+    return inputs, request.id, context.invocation_metadata()
 
 
 def _read_values(datatype: str, raw: bytes) -> list[Any]:

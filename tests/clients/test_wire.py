@@ -97,7 +97,7 @@ def test_grpc_answer_is_read_in_any_order() -> None:
 
 
 def test_grpc_answer_that_only_marks_the_end_is_no_chunk() -> None:
-    assert grpc.decode_stream(service_pb2.ModelInferResponse()) is None
+    assert grpc.decode_stream(service_pb2.ModelInferResponse()) == ()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from running import ROOT, RunningServer, start_server, wait_until
 from tritonclient.grpc import service_pb2_grpc
 
 from clients.grpc_wire import encode_stream
-from clients.tensors import request_tensors
+from clients.tensors import stream_tensors
 from nanotriton.engine.client import EngineClient
 
 # Hot, so that speculation shortens nothing.
@@ -39,7 +39,7 @@ def resident_mb(pid: int) -> float:
 @contextmanager
 def unread_grpc(port: int, num_streams: int = NUM_STREAMS) -> Iterator[None]:
     """Streams on one connection, none of whose answers is taken: flow control stops them."""
-    request = encode_stream(request_tensors("def f(", LONG))
+    request = encode_stream(stream_tensors("def f(", LONG, in_pieces=True))
     with grpc.insecure_channel(f"localhost:{port}") as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         calls = [stub.ModelStreamInfer(iter([request])) for _ in range(num_streams)]
