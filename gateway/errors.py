@@ -3,13 +3,16 @@
     GatewayError                 500 server_error
     ├── InvalidRequest           400 invalid_request_error
     │   ├── NotFound             404
-    │   └── TooLarge             413
+    │   ├── SlowBody             408
+    │   ├── TooLarge             413
+    │   └── WrongContentType     415
     ├── Unauthorized             401 authentication_error
     ├── Forbidden                403 permission_error
     ├── RateLimited              429 rate_limit_error        Retry-After
     │   ├── Busy                 429 overloaded_error        the gateway's own queue is full
     │   └── BudgetSpent          429 insufficient_quota
     ├── Superseded               409 superseded              a newer request of the session came
+    ├── Disconnected             499 disconnected            nobody is left to be told
     ├── Unavailable              503 service_unavailable     Retry-After; Triton or the breaker
     └── Timeout                  504 timeout_error
 
@@ -67,6 +70,18 @@ class NotFound(InvalidRequest):
     status = 404
 
 
+class SlowBody(InvalidRequest):
+    """A body that did not arrive in time."""
+
+    status = 408
+
+
+class WrongContentType(InvalidRequest):
+    """A body that doesn't say that it is JSON."""
+
+    status = 415
+
+
 class TooLarge(InvalidRequest):
     """A body beyond the limit, refused before it is parsed."""
 
@@ -111,6 +126,13 @@ class Superseded(GatewayError):
 
     status = 409
     type = "superseded"
+
+
+class Disconnected(GatewayError):
+    """The caller went away; accounts are told, and nobody else."""
+
+    status = 499
+    type = "disconnected"
 
 
 class Unavailable(GatewayError):

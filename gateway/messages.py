@@ -1,11 +1,13 @@
 """What the stages of the gateway hand each other: who asks, what is asked, what came of it.
 
-Frozen dataclasses; nothing of FastAPI, Triton or a database.
+Frozen dataclasses; nothing of FastAPI, tensors or a database.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from clients.messages import TokenLogprob
 
 Role = Literal["user", "admin"]
 # How a request ended. "interrupted": the gateway died meanwhile, so its tokens aren't known.
@@ -63,6 +65,16 @@ class Usage:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: what caches keep."""
+
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...]
+    usage: Usage
+    logprobs: tuple[tuple[TokenLogprob, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

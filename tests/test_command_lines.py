@@ -8,6 +8,7 @@ import pytest
 import benchmarks.__main__ as benchmarks
 import clients.__main__ as clients
 import export.__main__ as export
+import gateway.__main__ as gateway
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
 from benchmarks import torch_int8
@@ -18,6 +19,7 @@ PARSERS = {
     "clients": clients.build_parser(),
     "engine": process.build_parser(),
     "export": export.build_parser(),
+    "gateway": gateway.build_parser(),
     "nanotriton": nanotriton.build_parser(),
     "torch_int8": torch_int8.build_parser(),
     "training": training.build_parser(),

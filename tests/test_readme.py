@@ -12,6 +12,7 @@ from running import ROOT, RunningServer
 import benchmarks.__main__ as benchmarks
 import clients.__main__ as clients
 import export.__main__ as export
+import gateway.__main__ as gateway
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
 
@@ -24,6 +25,7 @@ PARSERS = {
     "benchmarks": benchmarks.build_parser(),
     "clients": clients.build_parser(),
     "export": export.build_parser(),
+    "gateway": gateway.build_parser(),
     "training": training.build_parser(),
 }
 

@@ -1,0 +1,230 @@
+"""The way of one request, from who asks to Triton and back; every stage in its order.
+
+Comes in: a Flight. Goes out: chunks, or one GatewayError; and, whatever happens, one Finished to
+the observers, before the caller has the last byte. Knows nothing of HTTP.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+
+from clients import Chunk, ClientError
+from gateway.errors import (
+    Disconnected,
+    GatewayError,
+    InvalidRequest,
+    RateLimited,
+    Superseded,
+    Timeout,
+    Unauthorized,
+)
+from gateway.flights import Flight, chunks_of
+from gateway.messages import Answer, Outcome, Served
+from gateway.stages import Backend, Stages
+from gateway.upstream import GRACE_S, Upstream, client_errors
+
+BYTES_PER_TOKEN = 3  # of code, so that an estimate is rather too high
+DEFAULT_MAX_TOKENS = 64  # the engine's own
+MAX_SHADOWS = 8
+
+_OUTCOMES: dict[type[GatewayError], Outcome] = {
+    Superseded: "superseded",
+    Disconnected: "disconnected",
+    Timeout: "timeout",
+    InvalidRequest: "refused",
+    RateLimited: "refused",
+    Unauthorized: "refused",
+}
+
+
+class Service:
+    """Serves requests through its stages."""
+
+    def __init__(self, stages: Stages, upstream: Upstream) -> None:
+        self.stages = stages
+        self.num_running = 0
+        self._upstream = upstream
+        self._shadows: set[asyncio.Task[None]] = set()
+
+    async def answer(self, flight: Flight) -> AsyncGenerator[Chunk, None]:
+        """The answer's chunks; raises GatewayError. To be closed where it isn't read to its end."""
+        stages, caller, request = self.stages, flight.caller, flight.request
+        with self._told(flight), self._timed(flight):
+            async with self._allowed(flight):
+                with self._newest(flight):
+                    backend = stages.routes.pick(caller, request)
+                    flight.served = served = served_by(backend)
+                    outcome, answer = await self._cached(flight, served)
+                    if answer is None:
+                        with client_errors():
+                            async with self._room(flight), self._breaker(backend):
+                                async for chunk in self._asked(flight, backend, served):
+                                    yield chunk
+                        await self._keep(flight, served)
+                    else:
+                        for chunk in chunks_of(answer):
+                            self._pass(flight, chunk, outcome)
+                            yield chunk
+
+    @contextmanager
+    def _told(self, flight: Flight) -> Iterator[None]:
+        """Whatever happens, the observers are told once; a stopped flight raises its reason."""
+        self.num_running += 1
+        error: GatewayError | None = None
+        try:
+            flight.board()
+            yield
+        except asyncio.CancelledError:
+            error = flight.landed()
+            if error is None:
+                raise  # the process ends
+            raise error from None
+        except GatewayError as one:
+            error = one
+            raise
+        except GeneratorExit:
+            error = flight.reason or Disconnected("the caller left")
+            raise
+        finally:
+            self.num_running -= 1
+            self._finish(flight, outcome_of(error), error.message if error else None)
+
+    @contextmanager
+    def _timed(self, flight: Flight) -> Iterator[None]:
+        """Nothing outlives the deadline for long, wherever it waits."""
+        timer = asyncio.get_running_loop().call_later(
+            flight.left_s() + 2 * GRACE_S, flight.stop, Timeout("the request's deadline is over")
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    @asynccontextmanager
+    async def _allowed(self, flight: Flight) -> AsyncIterator[None]:
+        """Within the key's limits and budget; what was reserved and not used is given back."""
+        limiter, caller = self.stages.limiter, flight.caller
+        if self.stages.budgets:
+            flight.headers.update(self.stages.budgets.check(caller))
+        if limiter is None:
+            yield
+            return
+        reserved = most_tokens(flight)
+        with self.stage(flight, "limits"):
+            flight.headers.update((await limiter.take(caller, reserved)).headers())
+        try:
+            yield
+        finally:
+            used = flight.usage.prompt_tokens + flight.usage.completion_tokens
+            await limiter.settle(caller, reserved, used)
+
+    @contextmanager
+    def _newest(self, flight: Flight) -> Iterator[None]:
+        """Until a newer request of the same session comes."""
+        sessions, session = self.stages.sessions, flight.request.session
+        if sessions is None or session is None:
+            yield
+            return
+        superseded = Superseded("a newer request of this session took this one's place")
+        ticket = sessions.begin(flight.caller, session, lambda: flight.stop(superseded))
+        try:
+            yield
+        finally:
+            sessions.end(ticket)
+
+    async def _cached(self, flight: Flight, served: Served) -> tuple[Outcome, Answer | None]:
+        for outcome, cache in self.stages.caches.items():
+            with self.stage(flight, "cache"):
+                answer = await cache.get(flight.caller, flight.request, served)
+            if answer is not None:
+                flight.headers["x-nanotriton-cache"] = outcome
+                return outcome, answer
+        return "ok", None
+
+    def _room(self, flight: Flight) -> AbstractAsyncContextManager[object]:
+        if self.stages.admission is None:
+            return nullcontext()
+        return self.stages.admission.enter(flight.caller, flight.left_s())
+
+    def _breaker(self, backend: Backend) -> AbstractAsyncContextManager[object]:
+        return self.stages.breaker_of(backend).guard() if self.stages.breaker_of else nullcontext()
+
+    async def _asked(
+        self, flight: Flight, backend: Backend, served: Served
+    ) -> AsyncGenerator[Chunk, None]:
+        """The engine's own answer."""
+        for observer in self.stages.observers:
+            observer.begin(flight.caller, flight.request, served)
+        self._shadow(flight)
+        with self.stage(flight, "upstream"):
+            async with aclosing(self._upstream.chunks(backend, flight)) as chunks:
+                async for chunk in chunks:
+                    self._pass(flight, chunk, "ok")
+                    yield chunk
+
+    def _pass(self, flight: Flight, chunk: Chunk, outcome: Outcome) -> None:
+        """Note a chunk; the last one is told of before it is handed on."""
+        flight.note(chunk)
+        if chunk.is_last:
+            self._finish(flight, "timeout" if flight.is_cut_short else outcome, None)
+
+    async def _keep(self, flight: Flight, served: Served) -> None:
+        if not flight.is_cut_short:
+            for cache in self.stages.caches.values():
+                await cache.put(flight.caller, flight.request, served, flight.answer())
+
+    def _finish(self, flight: Flight, outcome: Outcome, error: str | None) -> None:
+        if flight.outcome is None:
+            finished = flight.finished(outcome, error)
+            for observer in self.stages.observers:
+                observer.finish(finished, flight.trace)
+
+    def _shadow(self, flight: Flight) -> None:
+        """Send a copy to another version; nobody reads its answer, and too many are dropped."""
+        backend = self.stages.routes.shadow(flight.caller, flight.request)
+        if backend is not None and len(self._shadows) < MAX_SHADOWS:
+            copy = Flight(flight.caller, flight.request)
+            task = asyncio.create_task(self._thrown_away(copy, backend))
+            self._shadows.add(task)
+            task.add_done_callback(self._shadows.discard)
+
+    async def _thrown_away(self, copy: Flight, backend: Backend) -> None:
+        try:
+            async with aclosing(self._upstream.chunks(backend, copy)) as chunks:
+                async for _ in chunks:
+                    pass
+        except ClientError:
+            pass  # a shadow's failure is nobody's
+
+    @staticmethod
+    def stage(flight: Flight, name: str) -> AbstractContextManager[None]:
+        """A span of the request's trace, if it has one."""
+        return flight.trace.stage(name) if flight.trace else nullcontext()
+
+
+def served_by(backend: Backend) -> Served:
+    """What accounts and headers say of a backend."""
+    return Served(backend.name, backend.model, backend.version, backend.precision)
+
+
+def outcome_of(error: GatewayError | None) -> Outcome:
+    """How a request ended that ended with an error, or with none."""
+    if error is None:
+        return "failed"  # the last chunk never came, and neither did a reason
+    return next((told for kind, told in _OUTCOMES.items() if isinstance(error, kind)), "failed")
+
+
+def most_tokens(flight: Flight) -> int:
+    """What a request may use at most: an estimate of its prompt, and all that it may write."""
+    settings, request = flight.request.settings, flight.request
+    suffix = settings.get("suffix") or ""
+    prompt = (len(request.prompt) + len(suffix)) // BYTES_PER_TOKEN + 1
+    num_texts = settings.get("best_of") or settings.get("n") or 1
+    return int(prompt + num_texts * (settings.get("max_tokens") or DEFAULT_MAX_TOKENS))

@@ -1,0 +1,88 @@
+"""One gateway process: uvicorn with its limits, and a stop that loses nobody.
+
+Comes in: a Config. Goes out: an exit code. On SIGTERM or SIGINT it says "not ready" and takes no
+new work; after `drain_delay_s`, in which load balancers look elsewhere, the door closes, what runs
+may end, and the process ends. A second signal ends it at once.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from gateway.app import build_app
+from gateway.config import Config, ConfigError
+from gateway.wiring import Parts
+
+KEEP_ALIVE_S = 30
+BACKLOG = 1024
+
+
+def serve(config: Config) -> int:
+    """Serve until a signal; 0 after a stop in good order."""
+    app = build_app(config)
+    # For a signal before uvicorn listens to them, and for those that it raises again at its end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    server = DrainingServer(server_config(config, app), app.state.parts)
+    server.run()
+    if not server.started:
+        raise ConfigError(f"{config.host}:{config.port} can't be used: choose another --port")
+    return 0
+
+
+def server_config(config: Config, app: object) -> uvicorn.Config:
+    """Uvicorn's settings; it writes no access log, for every request is told of elsewhere."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=config.host,
+        port=config.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=config.max_connections,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(config.limits.max_timeout_s) + 5,
+    )
+
+
+class DrainingServer(uvicorn.Server):
+    """Uvicorn that drains before it closes its door."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(config)
+        self._parts = parts
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Bind, and say where."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        for one in self.servers:
+            host, port = one.sockets[0].getsockname()[:2]
+            say(f"listening on http://{host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: stop taking work now, close the door later."""
+        if self._parts.is_draining or self._loop is None:
+            super().handle_exit(sig, frame)
+            return
+        self._parts.is_draining = True
+        say(f"stopping: {self._parts.service.num_running} requests may end")
+        delay_s = self._parts.config.drain_delay_s
+        close = super().handle_exit
+        self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, close, sig, None)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    print(f"gateway: {message}", file=sys.stderr, flush=True)
