@@ -133,6 +133,9 @@ class Trace(Protocol):
     def headers(self) -> Mapping[str, str]:
         """What Triton's spans hang under."""
 
+    def end(self, finished: Finished) -> None:
+        """Send the request's span; once, however it ended."""
+
 
 class Traces(Protocol):
     """Where traces begin."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres import Postgres, start_postgres
 from running import RunningServer
 
 from gateway.storage import Database
 from tests.gateway.gateways import RunningGateway, running_gateway
-from postgres import Postgres, start_postgres
 
 
 @pytest.fixture(scope="session")
