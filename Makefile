@@ -16,6 +16,7 @@ run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, o
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
 
 test: $(VENV)/.test  ## the whole test suite
+	@sh tests/services.sh
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
@@ -50,7 +51,7 @@ $(BIN)/python:
 
 # What serving the demo needs: no torch.
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) -e '.[server,export,client]'
+	$(PIP_INSTALL) -e '.[server,export,client,gateway]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.run
