@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gateway.command import add_command as add_serve
-from gateway.config import ConfigError
 from gateway.errors import GatewayError
+from gateway.identity.command import add_command as add_identity
 
 COMMANDS: tuple[Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None], ...] = (
     add_serve,
+    add_identity,
 )
 EXAMPLES = """examples:
   python -m gateway serve --open
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         status: int = args.run(args)
-    except (ConfigError, GatewayError) as error:
+    except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
     return status

@@ -1,9 +1,17 @@
 """`python -m gateway serve`: options to a Config, and the process that serves it."""
 
 import argparse
+import os
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
-from gateway.config import BackendAddress, Config, Limits
+from gateway.config import BackendAddress, Caching, Config, Crowding, Limits, Tracing
+from gateway.errors import ConfigError
+from gateway.identity.minting import SECRET_VARIABLE
+from gateway.identity.tokens import JwtConfig, read_secret
+from gateway.messages import KeyLimits
+from gateway.storage.options import add_database_options, database_url
 
 EXAMPLES = """examples:
   python -m gateway serve --open                     # on a laptop, without keys
@@ -23,7 +31,16 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    add = parser.add_argument
+    _add_server_options(parser.add_argument_group("the server"))
+    _add_identity_options(parser.add_argument_group("who may ask"))
+    _add_account_options(parser.add_argument_group("accounts"))
+    _add_key_options(parser.add_argument_group("limits of a key that has none of its own"))
+    _add_request_options(parser.add_argument_group("limits of one request"))
+    _add_insight_options(parser.add_argument_group("logs and traces"))
+
+
+def _add_server_options(group: "argparse._ArgumentGroup") -> None:
+    add = group.add_argument
     add(
         "--backend",
         action="append",
@@ -34,52 +51,64 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--host", default=_DEFAULT.host, help="address to listen on; default: %(default)s")
     add("--port", type=int, default=_DEFAULT.port, help="0 takes any; default: %(default)s")
     add(
-        "--state",
-        type=Path,
-        default=_DEFAULT.state,
-        metavar="DIR",
-        help="folder of keys and accounts; default: %(default)s",
+        "--redis",
+        metavar="URL",
+        help="limits and caches that several gateways share; default: each for itself",
     )
+    _number(add, "--max-running", _DEFAULT.crowding.max_running, "requests at Triton at once")
+    _number(add, "--max-waiting", _DEFAULT.crowding.max_waiting, "requests that wait; then 429")
+    _number(add, "--cache-bytes", _DEFAULT.caching.max_bytes, "of answers in memory; 0 is none")
+    _number(add, "--cache-ttl-s", _DEFAULT.caching.ttl_s, "seconds that an answer is kept")
+    _number(add, "--max-connections", _DEFAULT.max_connections, "more are told 503")
+    _number(add, "--drain-delay-s", _DEFAULT.drain_delay_s, "between signal and closed door")
+
+
+def _add_identity_options(group: "argparse._ArgumentGroup") -> None:
+    add = group.add_argument
     add("--open", action="store_true", help="serve without keys, on loopback alone")
+    add("--jwt-audience", metavar="NAME", help="accept tokens (JWT) that are made for this name")
+    add("--jwt-issuer", metavar="NAME", help="and by this one alone; default: by any")
     add(
-        "--drain-delay-s",
-        type=float,
-        default=_DEFAULT.drain_delay_s,
-        help="seconds between the signal and the closed door; default: %(default)s",
+        "--jwt-secret-file",
+        type=Path,
+        metavar="FILE",
+        help=f"of HS256; default: the environment's {SECRET_VARIABLE}, or no such tokens",
     )
-    add(
-        "--max-connections",
-        type=int,
-        default=_DEFAULT.max_connections,
-        help="more are told 503; default: %(default)s",
+    add("--jwks-file", type=Path, metavar="FILE", help="public keys of RS256")
+
+
+def _add_account_options(group: "argparse._ArgumentGroup") -> None:
+    add_database_options(group)
+    group.add_argument(
+        "--prices", type=Path, metavar="FILE", help="price table (JSON); default: the one shipped"
     )
-    limits = parser.add_argument_group("limits of one request")
-    add = limits.add_argument
-    default = _DEFAULT.limits
-    add(
-        "--timeout-s",
-        type=float,
-        default=default.timeout_s,
-        help="of a request that gives none; default: %(default)s",
-    )
-    add(
-        "--max-timeout-s",
-        type=float,
-        default=default.max_timeout_s,
-        help="the most that one may give; default: %(default)s",
-    )
-    add(
-        "--max-body-bytes",
-        type=int,
-        default=default.max_body_bytes,
-        help="of a request; default: %(default)s",
-    )
-    add(
-        "--body-timeout-s",
-        type=float,
-        default=default.body_timeout_s,
-        help="until a body must be whole; default: %(default)s",
-    )
+
+
+def _add_key_options(group: "argparse._ArgumentGroup") -> None:
+    for one in fields(KeyLimits):
+        kind = float if one.name.endswith("budget") else int
+        unit = "of the price table's currency a month; " if kind is float else ""
+        option = f"--{one.name.replace('_', '-')}"
+        group.add_argument(option, type=kind, metavar="N", help=f"{unit}default: no limit")
+
+
+def _add_request_options(group: "argparse._ArgumentGroup") -> None:
+    add, default = group.add_argument, _DEFAULT.limits
+    _number(add, "--timeout-s", default.timeout_s, "of a request that gives none")
+    _number(add, "--max-timeout-s", default.max_timeout_s, "the most that one may give")
+    _number(add, "--max-body-bytes", default.max_body_bytes, "of a request")
+    _number(add, "--body-timeout-s", default.body_timeout_s, "until a body must be whole")
+
+
+def _add_insight_options(group: "argparse._ArgumentGroup") -> None:
+    add = group.add_argument
+    add("--log-prompts", action="store_true", help="log prompts and completions too")
+    add("--trace-url", metavar="URL", help="send spans there by OTLP/HTTP; default: none")
+    _number(add, "--trace-rate", _DEFAULT.tracing.rate, "trace one in so many requests")
+
+
+def _number(add: Callable[..., object], option: str, default: float, told: str) -> None:
+    add(option, type=type(default), default=default, metavar="N", help=f"{told}; default: {default}")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,7 +126,12 @@ def config_of(args: argparse.Namespace) -> Config:
         host=args.host,
         port=args.port,
         state=args.state,
+        database=database_url(args),
+        redis=args.redis,
+        prices=args.prices,
         is_open=args.open,
+        jwt=_jwt_of(args),
+        log_prompts=args.log_prompts,
         drain_delay_s=args.drain_delay_s,
         max_connections=args.max_connections,
         limits=Limits(
@@ -106,7 +140,22 @@ def config_of(args: argparse.Namespace) -> Config:
             timeout_s=args.timeout_s,
             max_timeout_s=args.max_timeout_s,
         ),
+        key_limits=KeyLimits(**{one.name: getattr(args, one.name) for one in fields(KeyLimits)}),
+        crowding=Crowding(args.max_running, args.max_waiting),
+        caching=Caching(args.cache_bytes, args.cache_ttl_s),
+        tracing=Tracing(args.trace_url, args.trace_rate),
     )
+
+
+def _jwt_of(args: argparse.Namespace) -> JwtConfig | None:
+    if args.jwt_audience is None:
+        if args.jwt_issuer or args.jwt_secret_file or args.jwks_file:
+            raise ConfigError("tokens are accepted for one audience: give --jwt-audience too")
+        return None
+    secret = os.environ.get(SECRET_VARIABLE)
+    if args.jwt_secret_file is not None:
+        secret = read_secret(args.jwt_secret_file)
+    return JwtConfig(args.jwt_audience, args.jwt_issuer, secret, args.jwks_file)
 
 
 def _shown(config: Config) -> str:

@@ -4,17 +4,17 @@ Comes in: values of the command line. Goes out: a frozen Config, or a ConfigErro
 option. Knows nothing of environment variables, files or FastAPI.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.errors import ConfigError
+from gateway.identity.loopback import check_open
+from gateway.identity.tokens import JwtConfig
+from gateway.messages import KeyLimits
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _URL = re.compile(r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+):[0-9]{1,5}", re.IGNORECASE)
-
-
-class ConfigError(Exception):
-    """A gateway can't run as it was told to; the message names the option and the mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,48 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Crowding:
+    """How many requests Triton works on at once, and how many more may wait for it."""
+
+    max_running: int = 64
+    max_waiting: int = 256
+
+    def __post_init__(self) -> None:
+        if self.max_running < 1 or self.max_waiting < 0:
+            raise ConfigError(
+                f"--max-running is {self.max_running} and --max-waiting {self.max_waiting}: give "
+                "at least 1 and 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """Answers without the engine; 0 bytes turn both caches off."""
+
+    max_bytes: int = 64 << 20
+    ttl_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 0 or not 0 < self.ttl_s <= 86_400:
+            raise ConfigError(
+                f"--cache-bytes is {self.max_bytes} and --cache-ttl-s {self.ttl_s:g}: give at "
+                "least 0 bytes, and more than 0 to 86400 seconds"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """Where spans go; of requests that bring no trace one in `rate` is traced."""
+
+    url: str | None = None
+    rate: int = 1
+
+    def __post_init__(self) -> None:
+        if self.rate < 1:
+            raise ConfigError(f"--trace-rate is {self.rate}: give 1 (every request) or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A gateway; `is_open` serves whoever asks without a key, on loopback alone."""
 
@@ -74,11 +116,20 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8080
     state: Path = Path("gateway-state")
+    database: str | None = None  # a URL; None is SQLite in `state`
+    redis: str | None = None  # a URL; None is each gateway for itself
+    prices: Path | None = None
     is_open: bool = False
+    jwt: JwtConfig | None = None
+    log_prompts: bool = False
     drain_delay_s: float = 0.0  # between "not ready" and the closed door, for load balancers
     canary_ttl_s: float = 3.0
     max_connections: int = 2048
     limits: Limits = field(default_factory=Limits)
+    key_limits: KeyLimits = field(default_factory=KeyLimits)  # of keys without their own
+    crowding: Crowding = field(default_factory=Crowding)
+    caching: Caching = field(default_factory=Caching)
+    tracing: Tracing = field(default_factory=Tracing)
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.backends]
@@ -92,20 +143,8 @@ class Config:
             )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port is {self.port}: give 0 (any free one) to 65535")
-        if self.is_open and not is_loopback(self.host):
-            raise ConfigError(
-                f"--open with --host {self.host} would let anybody in: bind 127.0.0.1, or leave "
-                "--open out and create keys"
-            )
+        if self.is_open:
+            check_open(self.host)
         if not 0 <= self.drain_delay_s <= 300:
             raise ConfigError(f"--drain-delay-s is {self.drain_delay_s:g}: give 0 to 300")
 
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

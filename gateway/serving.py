@@ -14,7 +14,8 @@ from types import FrameType
 import uvicorn
 
 from gateway.app import build_app
-from gateway.config import Config, ConfigError
+from gateway.config import Config
+from gateway.errors import ConfigError
 from gateway.wiring import Parts
 
 KEEP_ALIVE_S = 30

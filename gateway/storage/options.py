@@ -14,7 +14,9 @@ STATE_FOLDER = Path("gateway-state")
 _FILE = "gateway.sqlite"
 
 
-def add_database_options(parser: argparse.ArgumentParser) -> None:
+def add_database_options(
+    parser: "argparse.ArgumentParser | argparse._ArgumentGroup",
+) -> None:
     """Add --database and --state."""
     parser.add_argument(
         "--database",
@@ -31,12 +33,21 @@ def add_database_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def database_url(arguments: argparse.Namespace) -> str | None:
+    """The URL that was given, if any."""
+    return arguments.database or os.environ.get(DATABASE_VARIABLE) or None
+
+
 def open_database(arguments: argparse.Namespace) -> Database:
     """The database of the options, upgraded; raises ConfigError and Unavailable."""
-    url = arguments.database or os.environ.get(DATABASE_VARIABLE)
-    if not url:
-        arguments.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        url = f"sqlite:///{arguments.state / _FILE}"
+    return upgraded_database(database_url(arguments), arguments.state)
+
+
+def upgraded_database(url: str | None, state: Path) -> Database:
+    """The database at `url`, else SQLite in the folder `state`."""
+    if url is None:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        url = f"sqlite:///{state / _FILE}"
     database = Database(url)
     database.upgrade()
     return database
