@@ -69,7 +69,7 @@ class Document:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
 
     backends: Annotated[tuple[Backend, ...], Field(min_length=1, max_length=MAX_BACKENDS)]
-    salt: Annotated[str, StringConstraints(max_length=64)] = "nanotriton"
+    salt: Annotated[str, StringConstraints(pattern=r"^[ -~]{0,64}$")] = "nanotriton"
     version: Annotated[int, Strict(), Field(ge=0, lt=1 << 31)] = 0
 
     def __post_init__(self) -> None:

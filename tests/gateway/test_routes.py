@@ -182,6 +182,7 @@ GOOD = {"backends": [{"name": "a", "url": "a:1"}]}
         ({"backends": [{"name": "a", "url": "a:1", "shadow": 1.1}]}, "shadow is 1.1: "),
         ({"backends": [{"name": "A b", "url": "a:1"}]}, "name is 'A b': "),
         ({"backends": GOOD["backends"] * 2}, "'a' twice"),
+        ({**GOOD, "salt": "\x00"}, "salt is "),
         ({**GOOD, "version": 10**30}, "version is 1000"),
     ],
     ids=str,
