@@ -63,8 +63,9 @@ class Guard:
         return self._tokens.read(credential.text)
 
     async def close(self) -> None:
-        """Book when keys were used last."""
+        """Book when keys were used last, and leave the database; call it before Database.close."""
         await self._last_used.close()
+        await self._known.close()
 
 
 def check_key(key: Key | None, credential: KeyCredential, now: datetime) -> Key:

@@ -22,6 +22,7 @@ KEY_TTL_S = 5.0
 GRACE_S = 900.0
 MAX_ENTRIES = 10_000
 ANSWER_TIMEOUT_S = 2.0  # a database slower than this is as good as lost
+CLOSE_TIMEOUT_S = 15.0  # longer than it takes to give up a connection and a statement
 RETRY_EVERY_S = 1.0  # to a lost database; meanwhile nobody waits for it
 READING_THREADS = 4
 GUESSING_THREADS = 2
@@ -61,6 +62,11 @@ class KnownKeys:
                 raise
             return entry.key
 
+    async def close(self) -> None:
+        """Wait for the questions under way: their connections must not outlive the database's."""
+        if self._reading:
+            await asyncio.wait(list(self._reading.values()), timeout=CLOSE_TIMEOUT_S)
+
     async def _ask(self, prefix: str) -> Key | None:
         """Read a key; requests that come at once share one question."""
         is_known = prefix in self._found
@@ -81,23 +87,20 @@ class KnownKeys:
             raise _lost() from None
 
     async def _read(self, prefix: str, is_known: bool) -> Key | None:
-        async with self._limiter if is_known else self._guess_limiter:
-            asked_at = self._clock()
-            key = await anyio.to_thread.run_sync(self._select, prefix)
-        self._keep(prefix, _Entry(key, asked_at))
-        return key
-
-    def _select(self, prefix: str) -> Key | None:
-        with self._database.session(read_only=True) as session:
-            return find_key(session, prefix)
-
-    def _keep(self, prefix: str, entry: _Entry) -> None:
+        limiter = self._limiter if is_known else self._guess_limiter
+        entry = await anyio.to_thread.run_sync(self._select, prefix, limiter=limiter)
         self._found.pop(prefix, None)
         self._missing.pop(prefix, None)
         entries = self._missing if entry.key is None else self._found
         entries[prefix] = entry
         while len(entries) > MAX_ENTRIES:
             entries.popitem(last=False)
+        return entry.key
+
+    def _select(self, prefix: str) -> _Entry:
+        asked_at = self._clock()  # before the answer: an entry is never taken for younger
+        with self._database.session(read_only=True) as session:
+            return _Entry(find_key(session, prefix), asked_at)
 
     def _finish(self, prefix: str, done: asyncio.Task[Key | None]) -> None:
         del self._reading[prefix]

@@ -4,10 +4,10 @@ import asyncio
 import hmac
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta, timezone
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from postgres import Postgres
@@ -21,6 +21,7 @@ from gateway.identity.last_used import BOOK_EVERY_S
 from gateway.messages import Caller, KeyLimits
 from gateway.storage import Database
 
+T = TypeVar("T")
 NOW = datetime(2026, 11, 21, 18, 30, tzinfo=timezone.utc)
 SQL = ["' OR 1=1 --", "'; DROP TABLE keys; --", '" OR ""="', "%", "nt_________"]
 
@@ -31,10 +32,25 @@ class Hands:
     def __init__(self) -> None:
         self.passed_s = 100.0
         self.now = NOW
+        self._guards: list[Guard] = []
 
     def guard(self, database: Database, **options: Any) -> Guard:
         """A guard that goes by them."""
-        return Guard(database, **options, clock=lambda: self.passed_s, now=lambda: self.now)
+        made = Guard(database, **options, clock=lambda: self.passed_s, now=lambda: self.now)
+        self._guards.append(made)
+        return made
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a test's own coroutine, its guards closed after it."""
+
+        async def run_and_close() -> T:
+            try:
+                return await work
+            finally:
+                for one in self._guards:
+                    await one.close()
+
+        return asyncio.run(run_and_close())
 
 
 @pytest.fixture
@@ -61,7 +77,7 @@ def test_key_tells_its_caller(database: Database, hands: Hands) -> None:
     limits = KeyLimits(requests_per_minute=5, max_concurrent=2, hard_budget=2.5)
     made = make(database, role="admin", tenant="acme", limits=limits)
 
-    caller = asyncio.run(hands.guard(database).caller(bearer(made.text)))
+    caller = hands.run(hands.guard(database).caller(bearer(made.text)))
 
     assert caller == Caller(made.key.id, made.key.prefix, "acme", "admin", limits)
 
@@ -97,7 +113,7 @@ def test_key_that_is_not_whole_is_refused(
 ) -> None:
     key = spoil(make(database).text)
 
-    refused = asyncio.run(refusal(hands.guard(database), key))
+    refused = hands.run(refusal(hands.guard(database), key))
 
     assert told in refused.message
     assert key not in refused.message
@@ -114,11 +130,11 @@ def test_unknown_and_wrong_keys_are_refused_in_the_same_words(
         guard = hands.guard(database)
         return [(await refusal(guard, key)).body() for key in (wrong, unknown)]
 
-    first, second = asyncio.run(both())
+    first, second = hands.run(both())
     assert first == second
 
 
-def count_comparisons(guard: Guard, key: str) -> int:
+def count_comparisons(hands: Hands, guard: Guard, key: str) -> int:
     """How often a check calls the comparison in constant time, seen by the interpreter."""
     calls: list[object] = []
 
@@ -135,7 +151,7 @@ def count_comparisons(guard: Guard, key: str) -> int:
         finally:
             sys.setprofile(None)
 
-    asyncio.run(check())
+    hands.run(check())
     return len(calls)
 
 
@@ -147,7 +163,7 @@ def test_known_wrong_and_unknown_keys_take_the_same_one_comparison(
     unknown = f"nt_00000000_{secrets.token_urlsafe(32)}"
 
     for key in (made.text, wrong, unknown):
-        assert count_comparisons(hands.guard(database), key) == 1
+        assert count_comparisons(hands, hands.guard(database), key) == 1
 
 
 def test_expired_key_is_refused_from_its_second_on(database: Database, hands: Hands) -> None:
@@ -160,7 +176,7 @@ def test_expired_key_is_refused_from_its_second_on(database: Database, hands: Ha
         hands.now += timedelta(seconds=1)
         return (await refusal(guard, made.text)).message
 
-    assert "expired at 2026-11-21 18:30 UTC" in asyncio.run(ask())
+    assert "expired at 2026-11-21 18:30 UTC" in hands.run(ask())
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=-400), timedelta(), timedelta(days=400)])
@@ -178,7 +194,7 @@ def test_revoked_key_is_refused_in_time_whatever_the_clock_says(
         hands.passed_s += KEY_TTL_S
         return (await refusal(guard, made.text)).message
 
-    assert "was revoked" in asyncio.run(ask())
+    assert "was revoked" in hands.run(ask())
 
 
 def test_rotated_key_keeps_its_account_and_the_old_one_ends_after_the_grace(
@@ -199,7 +215,7 @@ def test_rotated_key_keeps_its_account_and_the_old_one_ends_after_the_grace(
         assert "expired" in (await refusal(guard, old.text)).message
         assert await guard.caller(bearer(new.text))
 
-    asyncio.run(ask())
+    hands.run(ask())
 
 
 def queries_of(database: Database) -> list[str]:
@@ -226,7 +242,7 @@ def test_requests_at_once_and_within_the_ttl_ask_the_database_once(
         hands.passed_s += KEY_TTL_S - 0.1
         await guard.caller(bearer(made.text))
 
-    asyncio.run(ask())
+    hands.run(ask())
     assert len(queries) == 1
 
 
@@ -242,7 +258,7 @@ def test_client_that_leaves_does_not_take_the_others_answer(
         leaving.cancel()
         return await staying
 
-    assert asyncio.run(ask()).key_id == made.key.id
+    assert hands.run(ask()).key_id == made.key.id
 
 
 def test_guesses_are_remembered_but_push_no_real_key_out(
@@ -260,7 +276,7 @@ def test_guesses_are_remembered_but_push_no_real_key_out(
         await refusal(guard, f"nt_00000007_{secrets.token_urlsafe(32)}")
         await guard.caller(bearer(made.text))
 
-    asyncio.run(ask())
+    hands.run(ask())
     assert len(queries) == 9
 
 
@@ -279,7 +295,7 @@ def test_flood_of_guesses_is_turned_away_and_good_keys_go_on(
         assert await guard.caller(bearer(made.text))
         return await asyncio.gather(*flood, return_exceptions=True)
 
-    kinds = {type(one) for one in asyncio.run(ask())}
+    kinds = {type(one) for one in hands.run(ask())}
     assert kinds <= {Unauthorized, Unavailable}
     assert Unavailable in kinds
 
@@ -296,7 +312,7 @@ def test_sql_finds_no_key_and_harms_none(database: Database, hands: Hands, attac
             await refusal(guard, key)
         return await guard.caller(bearer(made.text))
 
-    assert asyncio.run(ask()).key_id == made.key.id
+    assert hands.run(ask()).key_id == made.key.id
 
 
 def test_last_use_is_booked_once_a_minute_and_at_the_end(database: Database, hands: Hands) -> None:
@@ -318,7 +334,7 @@ def test_last_use_is_booked_once_a_minute_and_at_the_end(database: Database, han
         await guard.close()
         assert booked() == hands.now
 
-    asyncio.run(ask())
+    hands.run(ask())
 
 
 def test_lost_database_lets_known_keys_in_for_the_grace_alone(
@@ -349,7 +365,7 @@ def test_lost_database_lets_known_keys_in_for_the_grace_alone(
         assert await guard.caller(bearer(new.text))
         await guard.close()
 
-    asyncio.run(ask())
+    hands.run(ask())
     database.close()
 
 
@@ -370,42 +386,44 @@ def test_database_that_hangs_counts_as_lost(postgres: Postgres, hands: Hands) ->
         hands.passed_s += KEY_TTL_S
         assert await guard.caller(bearer(new.text))
 
-    asyncio.run(ask())
+    hands.run(ask())
     database.close()
 
 
 def test_traffic_through_a_crash_of_the_database_sees_no_other_error(
-    fragile_postgres: Postgres,
+    fragile_postgres: Postgres, hands: Hands
 ) -> None:
     database = Database(fragile_postgres.new_url())
     database.upgrade()
     texts = [make(database).text for _ in range(20)]
 
     async def ask() -> list[object]:
-        guard = Guard(database)
+        guard = hands.guard(database)
         asked = [guard.caller(bearer(one)) for one in texts]
         killing = asyncio.to_thread(fragile_postgres.kill)
         *answers, _ = await asyncio.gather(*asked, killing, return_exceptions=True)
-        fresh = [Guard(database).caller(bearer(one)) for one in texts[:3]]
+        fresh = [hands.guard(database).caller(bearer(one)) for one in texts[:3]]
         return answers + await asyncio.gather(*fresh, return_exceptions=True)
 
-    answers = asyncio.run(ask())
+    answers = hands.run(ask())
     assert {type(one) for one in answers} <= {Caller, Unavailable}
     assert {type(one) for one in answers[-3:]} == {Unavailable}
     database.close()
 
 
 def test_token_is_refused_where_none_are_accepted(database: Database, hands: Hands) -> None:
-    refused = asyncio.run(refusal(hands.guard(database), "aa.bb.cc"))
+    refused = hands.run(refusal(hands.guard(database), "aa.bb.cc"))
     assert "tokens are not accepted here" in refused.message
 
 
 def test_open_door_lets_its_own_machine_in_as_a_user(database: Database, hands: Hands) -> None:
-    guard = hands.guard(database, open=True)
+    async def ask() -> Caller:
+        guard = hands.guard(database, open=True)
+        with pytest.raises(Forbidden):
+            await guard.caller({"host": "evil.org"})
+        return await guard.caller({"host": "localhost"})
 
-    assert asyncio.run(guard.caller({"host": "localhost"})).role == "user"
-    with pytest.raises(Forbidden):
-        asyncio.run(guard.caller({"host": "evil.org"}))
+    assert hands.run(ask()).role == "user"
 
 
 def test_open_door_and_tokens_exclude_each_other(database: Database) -> None:

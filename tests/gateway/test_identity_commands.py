@@ -41,8 +41,16 @@ def run_keys(database_url: str, capsys: pytest.CaptureFixture[str]):
 
 def ask(database_url: str, text: str, jwt: JwtConfig | None = None) -> Caller:
     database = Database(database_url)
+
+    async def call() -> Caller:
+        guard = Guard(database, jwt)
+        try:
+            return await guard.caller({"Authorization": f"Bearer {text}"})
+        finally:
+            await guard.close()
+
     try:
-        return asyncio.run(Guard(database, jwt).caller({"Authorization": f"Bearer {text}"}))
+        return asyncio.run(call())
     finally:
         database.close()
 
