@@ -23,9 +23,7 @@ local function post(path, body, on_answer)
     stdout_buffered = true,
     on_stdout = function(from, lines)
       local is_json, answer = pcall(vim.fn.json_decode, table.concat(lines, "\n"))
-      if on_answer and is_json and type(answer) == "table" then
-        on_answer(answer, from)
-      end
+      if on_answer and is_json and type(answer) == "table" then on_answer(answer, from) end
     end,
   })
   vim.fn.chansend(id, table.concat(config, "\n"))
@@ -33,9 +31,7 @@ local function post(path, body, on_answer)
   return id
 end
 
-local function tell(kind)
-  post("/v1/events", { events = { { id = shown.id, kind = kind } } })
-end
+local function tell(kind) post("/v1/events", { events = { { id = shown.id, kind = kind } } }) end
 
 local function clear()
   if shown then
