@@ -27,6 +27,7 @@ _ERRORS = {
     503: "The model can't be reached now; see Retry-After.",
     504: "The deadline passed before the answer was whole.",
 }
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 _BODIES: dict[str, type[BaseModel]] = {}
 
 
@@ -43,7 +44,7 @@ def answers(whole: type[BaseModel] | None, *, streams: bool = False) -> dict[int
     if whole is not None:
         good["model"] = whole
     if streams:
-        good["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        good["content"] = {"text/event-stream": {"schema": _EVENT}}
     return {200: good, **errors(*_ERRORS)}
 
 
