@@ -13,6 +13,7 @@ from nanotriton.errors import NanotritonError
 EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks latency --rounds 300
   python -m benchmarks reference
+  python -m benchmarks gateway --streams 1 32     # python -m gateway serve --open
   python -m benchmarks soak --clients 32 --seconds 60
   python -m benchmarks soak --streams 100 --minutes 10 --cancel-rate 0.3
 without one:
@@ -58,6 +59,9 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "what Triton costs by itself, on its own server",
             options.add_reference,
             served.reference,
+        ),
+        "gateway": _Command(
+            "what the gateway adds to a direct stream", options.add_gateway, served.gateway
         ),
         "soak": _Command(
             "many clients at once; both doors must agree", options.add_soak, served.soak

@@ -31,6 +31,22 @@ def add_reference(add: argparse.ArgumentParser) -> None:
     )
 
 
+def add_gateway(add: argparse.ArgumentParser) -> None:
+    """A running server and a gateway in front of it."""
+    add.add_argument("--grpc-url", default="localhost:8001", help="default: %(default)s")
+    add.add_argument(
+        "--gateway-url", default="localhost:8080", metavar="HOST:PORT", help="default: %(default)s"
+    )
+    add.add_argument(
+        "--streams", type=count, nargs="+", default=[1, 32], help="at once; default: %(default)s"
+    )
+    add.add_argument("--max-tokens", type=count, default=32, help="default: %(default)s")
+    add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
+    add.add_argument("--key", help="of the gateway, unless it is open")
+    _add_rounds(add, 50)
+    _add_json(add)
+
+
 def add_soak(add: argparse.ArgumentParser) -> None:
     """A running server, many clients."""
     _add_urls(add)

@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 
+from benchmarks.gateway import Load as GatewayLoad
+from benchmarks.gateway import measure_gateway
 from benchmarks.latency import measure_latency
 from benchmarks.machine import machine, printed_json
 from benchmarks.reference import measure_reference
@@ -30,6 +32,26 @@ def reference(args: argparse.Namespace) -> int:
     found = measure_reference(args.rounds, (args.port, args.port + 1, args.port + 2))
     print(f"one empty Python model {found['first']:.2f} ms, three in an ensemble ", end="")
     print(f"{found['ensemble']:.2f} ms (medians of {args.rounds}), {machine()}")
+    return 0
+
+
+def gateway(args: argparse.Namespace) -> int:
+    """Print two rows for each number of streams."""
+    rows = []
+    for num_streams in args.streams:
+        load = GatewayLoad(num_streams, args.rounds, args.max_tokens, args.prompt, args.key)
+        rows += measure_gateway(args.grpc_url, args.gateway_url, load)
+    if printed_json(args, rows):
+        return 0
+    print(f"{args.max_tokens} tokens after {args.prompt!r}, {machine()}")
+    print(
+        f"{'ms':<26}{'direct':>9}{'gateway':>9}{'added':>8}{'p99':>9}{'':>9}{'added':>8}{'pairs':>7}"
+    )
+    for row in rows:
+        name = f"{row.figure}, {row.num_streams} streams"
+        middle = f"{row.direct_ms:>9.2f}{row.gateway_ms:>9.2f}{row.added_ms:>8.2f}"
+        tail = f"{row.direct_p99_ms:>9.2f}{row.gateway_p99_ms:>9.2f}{row.added_p99_ms:>8.2f}"
+        print(f"{name:<26}{middle}{tail}{row.num_pairs:>7}")
     return 0
 
 
