@@ -3,13 +3,15 @@
 Comes in: a Config. Goes out: a FastAPI application, ready for uvicorn. Knows nothing of ports.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.api import completions, docs, health, models
+from gateway.api import admin, completions, docs, events, health, insight, models, page
 from gateway.api.bodies import Bodies
+from gateway.api.callers import caller_of, require_admin
 from gateway.api.description import describe
 from gateway.api.refusals import add_handlers
 from gateway.api.request_ids import RequestIds
@@ -29,8 +31,13 @@ def build_app(config: Config) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(run()) for run in parts.running]
         yield
-        await _close(parts)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for close in reversed(parts.closing):
+            await close()
 
     app = FastAPI(
         title="nanotriton gateway",
@@ -42,14 +49,15 @@ def build_app(config: Config) -> FastAPI:
     )
     app.state.parts = parts
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
-    for router in (completions.router, models.router, health.router, docs.router, *parts.routers):
+    for router in (
+        *(completions.router, models.router, health.router, docs.router, insight.router),
+        events.router(caller_of, parts.events),
+        admin.router(require_admin, parts.book),
+        page.router(),
+    ):
         app.include_router(router)
     add_handlers(app)
     app.add_middleware(Bodies, limits=config.limits)
     app.add_middleware(RequestIds)  # the outermost: every answer has an id
     return app
 
-
-async def _close(parts: Parts) -> None:
-    for close in reversed(parts.closing):
-        await close()

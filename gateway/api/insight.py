@@ -1,0 +1,57 @@
+"""/metrics for Prometheus and /stats for people: sums over all keys, so for the operator alone.
+
+A scraper of the same machine or private network that comes straight needs no key; through a proxy
+(which says so in a header), or from elsewhere, it takes one of the role admin.
+"""
+
+import ipaddress
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from gateway.api.callers import PartsOf, caller_of, require_admin
+from gateway.api.description import errors
+
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+async def require_near(request: Request) -> None:
+    """Let near ones pass, and admins; raises Unauthorized or Forbidden."""
+    if not is_near(request):
+        await require_admin(await caller_of(request))
+
+
+def is_near(request: Request) -> bool:
+    """Whether the other end of the connection is itself a private address, and no proxy."""
+    if request.client is None or any(name in request.headers for name in FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_private
+    except ValueError:
+        return False
+
+
+router = APIRouter(tags=["operation"], dependencies=[Depends(require_near)])
+REFUSALS = errors(401, 403)
+
+
+@router.get("/metrics", response_class=Response, responses=REFUSALS)
+async def metrics(request: Request, parts: PartsOf) -> Response:
+    """Counters and histograms, in Prometheus' text form or OpenMetrics."""
+    told = parts.metrics.exposition(request.headers.get("accept", ""))
+    return Response(told.body, headers={"content-type": told.content_type})
+
+
+@router.get("/stats", responses=REFUSALS)
+async def stats(parts: PartsOf) -> dict[str, Any]:
+    """The figures of the last minutes, and the state of each stage."""
+    routes = parts.stages.routes
+    return {
+        **parts.metrics.stats(),
+        "backends": {
+            one.name: {"model": one.model, "version": one.version, "precision": one.precision}
+            for one in routes.backends()
+        },
+        "connections": parts.connections.traffic.open,
+    }
