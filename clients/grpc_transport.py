@@ -102,8 +102,12 @@ class GrpcCall:
     def chunks(self) -> Generator[Chunk, None, None]:
         try:
             with _rpc_errors(self._url, self._deadline):
+                failure = None
                 for message in self._call:
-                    yield from _chunks(message)
+                    failure = failure or _failure(message)
+                    yield from () if failure else grpc_wire.decode_stream(message.infer_response)
+            if failure:
+                raise failure
         finally:
             self._call.cancel()
 
@@ -177,9 +181,14 @@ class AsyncGrpcCall:
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         try:
             with _rpc_errors(self._url, self._deadline):
+                failure = None
                 async for message in self._call:
-                    for chunk in _chunks(message):
-                        yield chunk
+                    failure = failure or _failure(message)
+                    if not failure:
+                        for chunk in grpc_wire.decode_stream(message.infer_response):
+                            yield chunk
+            if failure:
+                raise failure
         except asyncio.CancelledError:
             # gRPC raises it in the reader for our own cancel as well as for its task's.
             if _is_cancelling_task() or not self._is_cancelled:
@@ -213,10 +222,13 @@ def _rpc_errors(url: str, deadline: Deadline) -> Iterator[None]:
         raise errors.from_grpc(error.code().name, error.details() or "", url) from None
 
 
-def _chunks(message: service_pb2.ModelStreamInferResponse) -> tuple[Chunk, ...]:
-    if message.error_message:
-        raise errors.from_event(message.error_message)
-    return grpc_wire.decode_stream(message.infer_response)
+def _failure(message: service_pb2.ModelStreamInferResponse) -> errors.ClientError | None:
+    """What went wrong on the server, if it says so.
+
+    The stream is read on to its end all the same: cancelled just as it ends, it counts as under
+    way in tritonserver 2.51.0 for ever, which then takes its whole exit timeout to stop.
+    """
+    return errors.from_event(message.error_message) if message.error_message else None
 
 
 def _ready_requests() -> list[service_pb2.ModelReadyRequest]:

@@ -42,6 +42,7 @@ async def read(
     finally:
         if not is_settled:
             await _unhurried(_settle(stream, chunks, note_last, settle_s))
+        await asyncio.wait({reader}, timeout=settle_s)  # for Triton to close what has ended
         reader.cancel()
 
 
