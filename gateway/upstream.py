@@ -12,13 +12,14 @@ its slot within a step. Knows nothing of keys, limits or HTTP.
 import logging
 import re
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 import clients
 from clients import AsyncCompletionClient, Chunk, ClientError
 from clients.tensors import SETTINGS
 from gateway.errors import GatewayError, InvalidRequest, Timeout, Unavailable
 from gateway.flights import Flight
+from gateway.messages import Caller, CompletionRequest, Usage
 from gateway.stages import Backend
 
 # The engine ends a text at its deadline by itself; Triton gets this much longer to say so.
@@ -59,6 +60,14 @@ class Upstream:
         async with stream:
             async for chunk in stream:
                 yield chunk
+
+    async def send(self, backend: Backend, caller: Caller, request: CompletionRequest) -> Usage:
+        """An answer that nobody reads, for its counts; raises ClientError."""
+        flight = Flight(caller, request)
+        async with aclosing(self.chunks(backend, flight)) as chunks:
+            async for chunk in chunks:
+                flight.note(chunk)
+        return flight.usage
 
     async def check(self, backend: Backend, timeout_s: float) -> None:
         """One real token; raises ClientError."""
