@@ -1,6 +1,7 @@
 """What the gateway refuses or fails with, as one tree; each has its HTTP status and OpenAI type.
 
     GatewayError                 500 server_error
+    ├── ConfigError              an option, file or database that `serve` can't start with
     ├── InvalidRequest           400 invalid_request_error
     │   ├── NotFound             404
     │   ├── SlowBody             408
@@ -55,6 +56,10 @@ class GatewayError(Exception):
             "code": self.code,
         }
         return {"error": told}
+
+
+class ConfigError(GatewayError):
+    """What the gateway was started with can't be used; for whoever runs it, not for callers."""
 
 
 class InvalidRequest(GatewayError):
