@@ -12,7 +12,7 @@ grpc_transport over grpc_wire, http_transport over http_wire.
 
 from clients.client import AsyncCompletionClient, CompletionClient
 from clients.errors import ClientError, InvalidRequest, ServerError, Timeout, Unavailable
-from clients.messages import Choice, Chunk, Completion, Settings
+from clients.messages import Choice, Chunk, Completion, ServerInfo, Settings
 from clients.streams import AsyncStream, Stream
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "CompletionClient",
     "InvalidRequest",
     "ServerError",
+    "ServerInfo",
     "Settings",
     "Stream",
     "Timeout",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from clients.messages import Completion, Settings
+    from clients.messages import Completion, ServerInfo, Settings
     from clients.transport import AsyncTransport, Transport
 
 Protocol = Literal["grpc", "http"]
@@ -124,6 +124,10 @@ class CompletionClient(_Client):
         except ClientError:
             return False
 
+    def describe(self, *, timeout_s: float | None = None) -> ServerInfo:
+        """Which versions of the language model the server has loaded."""
+        return self._transport.describe(self._deadline(timeout_s))
+
     def close(self) -> None:
         """Drop the connections and what is in flight."""
         self._transport.close()
@@ -205,6 +209,10 @@ class AsyncCompletionClient(_Client):
             return await self._transport.is_ready(self._deadline(timeout_s))
         except ClientError:
             return False
+
+    async def describe(self, *, timeout_s: float | None = None) -> ServerInfo:
+        """Which versions of the language model the server has loaded."""
+        return await self._transport.describe(self._deadline(timeout_s))
 
     async def close(self) -> None:
         """Drop the connections and what is in flight."""

@@ -18,10 +18,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from clients import errors, grpc_wire
 from clients.attempts import Deadline
 from clients.envelope import Envelope
-from clients.messages import Chunk, Completion
-from clients.tensors import STREAM_MODEL, UNARY_MODEL
+from clients.messages import Chunk, Completion, ServerInfo
+from clients.tensors import ENGINE_MODEL, STREAM_MODEL, UNARY_MODEL
 from clients.transport import Tensors
 
+_METADATA = service_pb2.ModelMetadataRequest(name=ENGINE_MODEL)
 _OPTIONS = (
     # A dead peer is noticed within 40 s. Pings every 10 s made tritonserver 2.51.0 close the
     # connection ("too many pings"); every 30 s it took without a word.
@@ -68,6 +69,11 @@ class GrpcTransport:
                 self._stub.ModelReady(request, timeout=deadline.left_s()).ready
                 for request in _ready_requests()
             )
+
+    def describe(self, deadline: Deadline) -> ServerInfo:
+        with _rpc_errors(self._url, deadline):
+            told = self._stub.ModelMetadata(_METADATA, timeout=deadline.left_s())
+        return ServerInfo.of(told.name, told.versions)
 
     def close(self) -> None:
         self._channel.close()
@@ -127,6 +133,11 @@ class AsyncGrpcTransport:
                 if not response.ready:
                     return False
         return True
+
+    async def describe(self, deadline: Deadline) -> ServerInfo:
+        with _rpc_errors(self._url, deadline):
+            told = await self._stub.ModelMetadata(_METADATA, timeout=deadline.left_s())
+        return ServerInfo.of(told.name, told.versions)
 
     async def close(self) -> None:
         await self._channel.close()

@@ -16,7 +16,7 @@ import httpx
 from clients import errors, http_wire
 from clients.attempts import Deadline
 from clients.envelope import Envelope
-from clients.messages import Chunk, Completion
+from clients.messages import Chunk, Completion, ServerInfo
 from clients.transport import Tensors
 
 T = TypeVar("T")
@@ -48,6 +48,11 @@ class HttpTransport:
                 self._client.get(path, timeout=deadline.left_s()).status_code == httpx.codes.OK
                 for path in http_wire.READY_PATHS
             )
+
+    def describe(self, deadline: Deadline) -> ServerInfo:
+        with _http_errors(self._url, deadline):
+            response = self._client.get(http_wire.METADATA_PATH, timeout=deadline.left_s())
+        return _described(response)
 
     def close(self) -> None:
         self._client.close()
@@ -168,6 +173,11 @@ class AsyncHttpTransport:
                     return False
         return True
 
+    async def describe(self, deadline: Deadline) -> ServerInfo:
+        with _http_errors(self._url, deadline):
+            response = await self._client.get(http_wire.METADATA_PATH, timeout=deadline.left_s())
+        return _described(response)
+
     async def close(self) -> None:
         await self._client.aclose()
 
@@ -257,3 +267,9 @@ def _completion(response: httpx.Response) -> Completion:
     if response.status_code != httpx.codes.OK:
         raise errors.from_http(response.status_code, response.content)
     return http_wire.decode_unary(response.content)
+
+
+def _described(response: httpx.Response) -> ServerInfo:
+    if response.status_code != httpx.codes.OK:
+        raise errors.from_http(response.status_code, response.content)
+    return http_wire.decode_metadata(response.content)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from clients.attempts import Deadline
 from clients.envelope import Envelope
-from clients.messages import Chunk, Completion
+from clients.messages import Chunk, Completion, ServerInfo
 from clients.tensors import Tensor
 
 Tensors = tuple[Tensor, ...]
@@ -32,6 +32,9 @@ class Transport(Protocol):
 
     def is_ready(self, deadline: Deadline) -> bool:
         """Whether both models are loaded."""
+
+    def describe(self, deadline: Deadline) -> ServerInfo:
+        """What the server has loaded."""
 
     def close(self) -> None:
         """Drop the connections and what is in flight."""
@@ -60,6 +63,9 @@ class AsyncTransport(Protocol):
 
     async def is_ready(self, deadline: Deadline) -> bool:
         """Whether both models are loaded."""
+
+    async def describe(self, deadline: Deadline) -> ServerInfo:
+        """What the server has loaded."""
 
     async def close(self) -> None:
         """Drop the connections and what is in flight."""

@@ -5,6 +5,7 @@
     ├── InvalidRequest           400 invalid_request_error
     │   ├── NotFound             404
     │   ├── SlowBody             408
+    │   ├── Conflict             409                         somebody else changed it meanwhile
     │   ├── TooLarge             413
     │   └── WrongContentType     415
     ├── Unauthorized             401 authentication_error
@@ -85,6 +86,12 @@ class WrongContentType(InvalidRequest):
     """A body that doesn't say that it is JSON."""
 
     status = 415
+
+
+class Conflict(InvalidRequest):
+    """The change was made to a state that is no longer the newest."""
+
+    status = 409
 
 
 class TooLarge(InvalidRequest):
