@@ -1,4 +1,4 @@
-"""Completions from a nanotriton server over gRPC or HTTP; imports nothing else of ours.
+"""Completions from a nanotriton server or its gateway; imports nothing else of ours.
 
     with CompletionClient("localhost:8001") as client:
         print(client.complete("def fib(n):", max_tokens=64).text)
@@ -6,12 +6,23 @@
             for chunk in stream:
                 print(chunk.text, end="", flush=True)
 
+    CompletionClient("https://code.example", protocol="gateway", api_key="nt_...")
+
 The parts, from the outside in: client, streams, attempts; tensors, messages, errors;
-grpc_transport over grpc_wire, http_transport over http_wire.
+grpc_transport over grpc_wire, http_transport over http_wire (Triton) or gateway_wire.
 """
 
 from clients.client import AsyncCompletionClient, CompletionClient
-from clients.errors import ClientError, InvalidRequest, ServerError, Timeout, Unavailable
+from clients.errors import (
+    ClientError,
+    InvalidRequest,
+    RateLimited,
+    ServerError,
+    Superseded,
+    Timeout,
+    Unauthorized,
+    Unavailable,
+)
 from clients.messages import Choice, Chunk, Completion, ServerInfo, Settings
 from clients.streams import AsyncStream, Stream
 
@@ -24,10 +35,13 @@ __all__ = [
     "Completion",
     "CompletionClient",
     "InvalidRequest",
+    "RateLimited",
     "ServerError",
     "ServerInfo",
     "Settings",
     "Stream",
+    "Superseded",
     "Timeout",
+    "Unauthorized",
     "Unavailable",
 ]

@@ -5,7 +5,8 @@
             return send()
         sleep(attempt.pause_s)
 
-Only Unavailable is tried again: nothing was generated, and a completion has no side effects.
+Only Unavailable is tried again: nothing was generated, and a completion has no side effects. A
+server that says when to come back is not asked earlier, and not at all if that is too late.
 """
 
 import random
@@ -85,4 +86,5 @@ class Attempt:
     ) -> bool:
         if not (self._may_fail and isinstance(error, Unavailable)):
             return False
+        self.pause_s = max(self.pause_s, error.retry_after_s or 0.0)
         return self._deadline.left_s() > self.pause_s

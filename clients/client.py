@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from clients import gateway_wire, http_wire
 from clients.attempts import Deadline, Retries
 from clients.envelope import envelope
 from clients.errors import ClientError, InvalidRequest
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
     from clients.messages import Completion, ServerInfo, Settings
     from clients.transport import AsyncTransport, Transport
 
-Protocol = Literal["grpc", "http"]
-DEFAULT_URLS = {"grpc": "localhost:8001", "http": "localhost:8000"}
+Protocol = Literal["grpc", "http", "gateway"]
+DEFAULT_URLS = {
+    "grpc": "localhost:8001",
+    "http": "localhost:8000",
+    "gateway": "localhost:8080",
+}
 
 
 class _Client:
@@ -41,8 +46,9 @@ class _Client:
         self, url: str | None, protocol: Protocol, timeout_s: float, retries: Retries
     ) -> None:
         if protocol not in DEFAULT_URLS:
-            raise InvalidRequest(f"protocol is {protocol}: give grpc or http")
+            raise InvalidRequest(f"protocol is {protocol}: give {', '.join(DEFAULT_URLS)}")
         self.url = DEFAULT_URLS[protocol] if url is None else url
+        self._protocol = protocol
         self._timeout_s = timeout_s
         self._retries = retries
 
@@ -54,8 +60,9 @@ class CompletionClient(_Client):
     """Completions for threads, which may share one client; a context manager.
 
     `url` is HOST:PORT (by default Triton's port of the protocol on localhost), for http also a
-    whole http:// or https:// URL. `timeout_s` bounds a request with all its retries, a stream from
-    `stream` to its last chunk. Every method raises ClientError.
+    whole http:// or https:// URL, as for the gateway, which wants an `api_key` unless it is open,
+    and takes the name of a `model`. `timeout_s` bounds a request with all its retries, a stream
+    from `stream` to its last chunk. Every method raises ClientError.
     """
 
     def __init__(
@@ -65,16 +72,23 @@ class CompletionClient(_Client):
         timeout_s: float = 60.0,
         retries: int = 2,
         *,
+        api_key: str | None = None,
+        model: str | None = None,
         sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         super().__init__(url, protocol, timeout_s, Retries(retries, random))
         self._sleep = sleep
-        kinds: dict[str, Callable[[str], Transport]] = {
-            "grpc": GrpcTransport,
-            "http": HttpTransport,
-        }
-        self._transport = kinds[protocol](self.url)
+        self._gateway: HttpTransport | None = None
+        self._transport: Transport
+        headers, also = _introduction(protocol, api_key, model)
+        if protocol == "grpc":
+            self._transport = GrpcTransport(self.url)
+        elif protocol == "http":
+            self._transport = HttpTransport(self.url, http_wire)
+        else:
+            self._gateway = HttpTransport(self.url, gateway_wire, headers, also)
+            self._transport = self._gateway
 
     def complete(
         self,
@@ -128,6 +142,13 @@ class CompletionClient(_Client):
         """Which versions of the language model the server has loaded."""
         return self._transport.describe(self._deadline(timeout_s))
 
+    def models(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
+        """The names of the models that may be asked for; the gateway alone tells them."""
+        if self._gateway is None:
+            raise _without_models(self._protocol)
+        body = self._gateway.read(gateway_wire.MODELS_PATH, self._deadline(timeout_s))
+        return gateway_wire.decode_models(body)
+
     def close(self) -> None:
         """Drop the connections and what is in flight."""
         self._transport.close()
@@ -158,16 +179,23 @@ class AsyncCompletionClient(_Client):
         timeout_s: float = 60.0,
         retries: int = 2,
         *,
+        api_key: str | None = None,
+        model: str | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         super().__init__(url, protocol, timeout_s, Retries(retries, random))
         self._sleep = sleep
-        kinds: dict[str, Callable[[str], AsyncTransport]] = {
-            "grpc": AsyncGrpcTransport,
-            "http": AsyncHttpTransport,
-        }
-        self._transport = kinds[protocol](self.url)
+        self._gateway: AsyncHttpTransport | None = None
+        self._transport: AsyncTransport
+        headers, also = _introduction(protocol, api_key, model)
+        if protocol == "grpc":
+            self._transport = AsyncGrpcTransport(self.url)
+        elif protocol == "http":
+            self._transport = AsyncHttpTransport(self.url, http_wire)
+        else:
+            self._gateway = AsyncHttpTransport(self.url, gateway_wire, headers, also)
+            self._transport = self._gateway
 
     async def complete(
         self,
@@ -214,6 +242,13 @@ class AsyncCompletionClient(_Client):
         """Which versions of the language model the server has loaded."""
         return await self._transport.describe(self._deadline(timeout_s))
 
+    async def models(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
+        """The names of the models that may be asked for; the gateway alone tells them."""
+        if self._gateway is None:
+            raise _without_models(self._protocol)
+        body = await self._gateway.read(gateway_wire.MODELS_PATH, self._deadline(timeout_s))
+        return gateway_wire.decode_models(body)
+
     async def close(self) -> None:
         """Drop the connections and what is in flight."""
         await self._transport.close()
@@ -228,3 +263,18 @@ class AsyncCompletionClient(_Client):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _introduction(
+    protocol: Protocol, api_key: str | None, model: str | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers and the fields that every request to the gateway has."""
+    given = {"api_key": api_key, "model": model}
+    if protocol != "gateway" and (names := [name for name, value in given.items() if value]):
+        raise InvalidRequest(f"protocol is {protocol}: {' and '.join(names)} are for the gateway")
+    headers = envelope({"authorization": f"Bearer {api_key}"} if api_key else None, None).headers
+    return dict(headers), {"model": model} if model else {}
+
+
+def _without_models(protocol: Protocol) -> InvalidRequest:
+    return InvalidRequest(f"protocol is {protocol}: the models are told by the protocol gateway")

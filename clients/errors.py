@@ -2,7 +2,10 @@
 
     ClientError
     ├── InvalidRequest   the request can't be served as it is   HTTP 400, gRPC INVALID_ARGUMENT
+    ├── Unauthorized     no key, or none that may do this       HTTP 401, 403        gateway
+    ├── Superseded       a newer request took its place         HTTP 409             gateway
     ├── Unavailable      it may work later, or elsewhere        HTTP 503, UNAVAILABLE, no connection
+    │   └── RateLimited  more than this key may ask for         HTTP 429             gateway
     ├── Timeout          the deadline passed first              DEADLINE_EXCEEDED
     └── ServerError      anything else the server did           HTTP 404 and 5xx, every other code
 
@@ -34,8 +37,22 @@ class InvalidRequest(ClientError):
     """The request can't be served as it is; sending it again won't help."""
 
 
+class Unauthorized(ClientError):
+    """The gateway wants a key, another one, or one with other rights."""
+
+
+class Superseded(ClientError):
+    """A newer request of the same session took this one's place."""
+
+
 class Unavailable(ClientError):
     """The server can't be reached or can't take the request now; the same may work later."""
+
+    retry_after_s: float | None = None  # when the server says so
+
+
+class RateLimited(Unavailable):
+    """More than this key may ask for now."""
 
 
 class Timeout(ClientError):

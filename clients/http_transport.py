@@ -1,4 +1,4 @@
-"""Requests over pooled HTTP/1.1 connections, for threads and for asyncio.
+"""Requests over pooled HTTP/1.1 connections, for threads and for asyncio, in the words of a wire.
 
 Triton notices that a caller left only after it has sent a first chunk: cancelled earlier, a
 request still runs on the server until then.
@@ -6,8 +6,8 @@ request still runs on the server until then.
 
 import socket
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -17,7 +17,7 @@ from clients import errors, http_wire
 from clients.attempts import Deadline
 from clients.envelope import Envelope
 from clients.messages import Chunk, Completion, ServerInfo
-from clients.transport import Tensors
+from clients.transport import Tensors, Wire
 
 T = TypeVar("T")
 
@@ -25,72 +25,82 @@ T = TypeVar("T")
 class HttpTransport:
     """For threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        wire: Wire,
+        headers: Mapping[str, str] | None = None,
+        also: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = _checked(url)
-        self._client = httpx.Client(**_options(self._url))
+        self._wire = wire
+        self._also = also or {}  # what every body holds
+        self._client = httpx.Client(**_options(self._url), headers=headers)
 
     def complete(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> Completion:
-        body = http_wire.encode_unary(tensors, envelope.request_id)
-        headers = dict(envelope.headers)
+        body = {**self._wire.encode_unary(tensors, envelope.request_id), **self._also}
+        headers = self._wire.headers_of(envelope, deadline.left_s())
         with _http_errors(self._url, deadline):
             response = self._client.post(
-                http_wire.UNARY_PATH, json=body, headers=headers, timeout=deadline.left_s()
+                self._wire.UNARY_PATH, json=body, headers=headers, timeout=deadline.left_s()
             )
-        return _completion(response)
+        return _completion(self._wire, response)
 
     def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "HttpCall":
-        body = http_wire.encode_stream(tensors, envelope.request_id)
-        return HttpCall(self._client, body, dict(envelope.headers), self._url, deadline)
+        body = {**self._wire.encode_stream(tensors, envelope.request_id), **self._also}
+        left_s = deadline.left_s()
+        headers = self._wire.headers_of(envelope, left_s)
+        request = self._client.build_request(
+            "POST", self._wire.STREAM_PATH, json=body, headers=headers, timeout=left_s
+        )
+        return HttpCall(self._client, self._wire, request, self._url, deadline)
 
     def is_ready(self, deadline: Deadline) -> bool:
         with _http_errors(self._url, deadline):
             return all(
                 self._client.get(path, timeout=deadline.left_s()).status_code == httpx.codes.OK
-                for path in http_wire.READY_PATHS
+                for path in self._wire.READY_PATHS
             )
 
     def describe(self, deadline: Deadline) -> ServerInfo:
+        return http_wire.decode_metadata(self.read(http_wire.METADATA_PATH, deadline))
+
+    def read(self, path: str, deadline: Deadline) -> bytes:
+        """What the server tells at a path."""
         with _http_errors(self._url, deadline):
-            response = self._client.get(http_wire.METADATA_PATH, timeout=deadline.left_s())
-        return _described(response)
+            response = self._client.get(path, timeout=deadline.left_s())
+        return _body(self._wire, response)
 
     def close(self) -> None:
         self._client.close()
 
 
 class HttpCall:
-    """One /generate_stream request; it is sent when `chunks` is first read."""
+    """One streamed request; it is sent when `chunks` is first read."""
 
     def __init__(
         self,
         client: httpx.Client,
-        body: dict[str, Any],
-        headers: dict[str, str],
+        wire: Wire,
+        request: httpx.Request,
         url: str,
         deadline: Deadline,
     ) -> None:
         self._client = client
-        self._body = body
-        self._headers = headers
+        self._wire = wire
+        self._request = request
         self._url = url
         self._deadline = deadline
         self._switch = _Switch()
 
     def chunks(self) -> Generator[Chunk, None, None]:
-        decoder = http_wire.EventDecoder()
-        left_s = self._deadline.left_s()
+        decoder = self._wire.EventDecoder()
         with (
             _http_errors(self._url, self._deadline),
-            self._client.stream(
-                "POST",
-                http_wire.STREAM_PATH,
-                json=self._body,
-                headers=self._headers,
-                timeout=left_s,
-            ) as response,
+            closing(self._client.send(self._request, stream=True)) as response,
         ):
             if response.status_code != httpx.codes.OK:
-                raise errors.from_http(response.status_code, response.read())
+                raise self._wire.error_of(response.status_code, response.headers, response.read())
             # httpx bounds each read by left_s, and only a switch bounds them together.
             with self._switch.watching(response, self._deadline):
                 for data in response.iter_bytes():
@@ -146,76 +156,86 @@ class _Switch:
 class AsyncHttpTransport:
     """For asyncio."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        wire: Wire,
+        headers: Mapping[str, str] | None = None,
+        also: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = _checked(url)
-        self._client = httpx.AsyncClient(**_options(self._url))
+        self._wire = wire
+        self._also = also or {}  # what every body holds
+        self._client = httpx.AsyncClient(**_options(self._url), headers=headers)
 
     async def complete(
         self, tensors: Tensors, deadline: Deadline, envelope: Envelope
     ) -> Completion:
-        body = http_wire.encode_unary(tensors, envelope.request_id)
-        headers = dict(envelope.headers)
+        body = {**self._wire.encode_unary(tensors, envelope.request_id), **self._also}
+        headers = self._wire.headers_of(envelope, deadline.left_s())
         with _http_errors(self._url, deadline):
             response = await self._client.post(
-                http_wire.UNARY_PATH, json=body, headers=headers, timeout=deadline.left_s()
+                self._wire.UNARY_PATH, json=body, headers=headers, timeout=deadline.left_s()
             )
-        return _completion(response)
+        return _completion(self._wire, response)
 
     def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "AsyncHttpCall":
-        body = http_wire.encode_stream(tensors, envelope.request_id)
-        return AsyncHttpCall(self._client, body, dict(envelope.headers), self._url, deadline)
+        body = {**self._wire.encode_stream(tensors, envelope.request_id), **self._also}
+        left_s = deadline.left_s()
+        headers = self._wire.headers_of(envelope, left_s)
+        request = self._client.build_request(
+            "POST", self._wire.STREAM_PATH, json=body, headers=headers, timeout=left_s
+        )
+        return AsyncHttpCall(self._client, self._wire, request, self._url, deadline)
 
     async def is_ready(self, deadline: Deadline) -> bool:
         with _http_errors(self._url, deadline):
-            for path in http_wire.READY_PATHS:
+            for path in self._wire.READY_PATHS:
                 response = await self._client.get(path, timeout=deadline.left_s())
                 if response.status_code != httpx.codes.OK:
                     return False
         return True
 
     async def describe(self, deadline: Deadline) -> ServerInfo:
+        return http_wire.decode_metadata(await self.read(http_wire.METADATA_PATH, deadline))
+
+    async def read(self, path: str, deadline: Deadline) -> bytes:
+        """What the server tells at a path."""
         with _http_errors(self._url, deadline):
-            response = await self._client.get(http_wire.METADATA_PATH, timeout=deadline.left_s())
-        return _described(response)
+            response = await self._client.get(path, timeout=deadline.left_s())
+        return _body(self._wire, response)
 
     async def close(self) -> None:
         await self._client.aclose()
 
 
 class AsyncHttpCall:
-    """One /generate_stream request; it is sent when `chunks` is first read."""
+    """One streamed request; it is sent when `chunks` is first read."""
 
     def __init__(
         self,
         client: httpx.AsyncClient,
-        body: dict[str, Any],
-        headers: dict[str, str],
+        wire: Wire,
+        request: httpx.Request,
         url: str,
         deadline: Deadline,
     ) -> None:
         self._client = client
-        self._body = body
-        self._headers = headers
+        self._wire = wire
+        self._request = request
         self._url = url
         self._deadline = deadline
         self._wait = anyio.CancelScope()
         self._is_cancelled = False
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        decoder = http_wire.EventDecoder()
-        request = self._client.build_request(
-            "POST",
-            http_wire.STREAM_PATH,
-            json=self._body,
-            headers=self._headers,
-            timeout=self._deadline.left_s(),
-        )
+        decoder = self._wire.EventDecoder()
         with _http_errors(self._url, self._deadline):
-            response = await self._within(self._client.send(request, stream=True))
+            response = await self._within(self._client.send(self._request, stream=True))
             try:
                 if response.status_code != httpx.codes.OK:
                     body = await self._within(response.aread())
-                    raise errors.from_http(response.status_code, body)
+                    raise self._wire.error_of(response.status_code, response.headers, body)
                 parts = response.aiter_bytes()
                 while part := await self._within(anext(parts, b"")):
                     for chunk in decoder.feed(part):
@@ -263,13 +283,11 @@ def _http_errors(url: str, deadline: Deadline) -> Iterator[None]:
         raise errors.malformed(error) from None
 
 
-def _completion(response: httpx.Response) -> Completion:
-    if response.status_code != httpx.codes.OK:
-        raise errors.from_http(response.status_code, response.content)
-    return http_wire.decode_unary(response.content)
+def _completion(wire: Wire, response: httpx.Response) -> Completion:
+    return wire.decode_unary(_body(wire, response))
 
 
-def _described(response: httpx.Response) -> ServerInfo:
+def _body(wire: Wire, response: httpx.Response) -> bytes:
     if response.status_code != httpx.codes.OK:
-        raise errors.from_http(response.status_code, response.content)
-    return http_wire.decode_metadata(response.content)
+        raise wire.error_of(response.status_code, response.headers, response.content)
+    return response.content

@@ -9,14 +9,18 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from clients.errors import from_event, malformed
+from clients.envelope import Envelope
+from clients.errors import ClientError, from_event, from_http, malformed
 from clients.messages import Chunk, Completion, Output, ServerInfo
 from clients.tensors import ENGINE_MODEL, STREAM_MODEL, UNARY_MODEL, Tensor
 
 UNARY_PATH = f"/v2/models/{UNARY_MODEL}/infer"
 STREAM_PATH = f"/v2/models/{STREAM_MODEL}/generate_stream"
 METADATA_PATH = f"/v2/models/{ENGINE_MODEL}"
-READY_PATHS = (f"/v2/models/{UNARY_MODEL}/ready", f"/v2/models/{STREAM_MODEL}/ready")
+READY_PATHS: tuple[str, ...] = (
+    f"/v2/models/{UNARY_MODEL}/ready",
+    f"/v2/models/{STREAM_MODEL}/ready",
+)
 
 
 def encode_unary(tensors: Iterable[Tensor], request_id: str = "") -> dict[str, Any]:
@@ -64,6 +68,18 @@ def decode_metadata(body: bytes) -> ServerInfo:
         return ServerInfo.of(told["name"], told["versions"])
     except (ValueError, KeyError, TypeError) as error:
         raise malformed(repr(error)) from None
+
+
+def headers_of(envelope: Envelope, left_s: float) -> dict[str, str]:
+    """The headers of a request; how long it may take, the tensor timeout_ms alone tells Triton."""
+    del left_s
+    return dict(envelope.headers)
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ClientError:
+    """The error of an answer that isn't 200."""
+    del headers
+    return from_http(status, body)
 
 
 class EventDecoder:

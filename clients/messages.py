@@ -67,10 +67,11 @@ class ServerInfo:
 class TokenLogprob:
     """A token's log-probability in nats; `text` shows bytes that are no whole UTF-8 as U+FFFD.
 
-    `top` holds the likeliest tokens of the same place, likeliest first, themselves without `top`.
+    The gateway names tokens by their text alone: `id` is None then. `top` holds the likeliest
+    tokens of the same place, likeliest first, themselves without `top`.
     """
 
-    id: int
+    id: int | None
     text: str
     logprob: float
     top: tuple[TokenLogprob, ...] = ()

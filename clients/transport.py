@@ -1,10 +1,11 @@
 """What the facades ask of a transport: a request's tensors in, messages out, ClientError raised."""
 
-from collections.abc import AsyncGenerator, Generator
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from clients.attempts import Deadline
 from clients.envelope import Envelope
+from clients.errors import ClientError
 from clients.messages import Chunk, Completion, ServerInfo
 from clients.tensors import Tensor
 
@@ -69,3 +70,37 @@ class AsyncTransport(Protocol):
 
     async def close(self) -> None:
         """Drop the connections and what is in flight."""
+
+
+class Decoder(Protocol):
+    """Reads one stream of server-sent events."""
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """The chunks that became whole; raises ClientError."""
+
+
+class Wire(Protocol):
+    """What is said over HTTP, and how; the modules http_wire and gateway_wire are wires."""
+
+    UNARY_PATH: str
+    STREAM_PATH: str
+    READY_PATHS: tuple[str, ...]
+
+    @property
+    def EventDecoder(self) -> Callable[[], Decoder]:
+        """A new decoder for each stream."""
+
+    def headers_of(self, envelope: Envelope, left_s: float) -> dict[str, str]:
+        """The headers of a request that may take so long."""
+
+    def encode_unary(self, tensors: Iterable[Tensor], request_id: str = "") -> dict[str, Any]:
+        """A body for UNARY_PATH."""
+
+    def encode_stream(self, tensors: Iterable[Tensor], request_id: str = "") -> dict[str, Any]:
+        """A body for STREAM_PATH."""
+
+    def decode_unary(self, body: bytes) -> Completion:
+        """The completion in an answer; raises ServerError."""
+
+    def error_of(self, status: int, headers: Mapping[str, str], body: bytes) -> ClientError:
+        """The error of an answer that isn't 200."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.api import completions, docs, health, models
+from gateway.api import completions, docs, health, insight, models
 from gateway.api.bodies import Bodies
 from gateway.api.description import describe
 from gateway.api.refusals import add_handlers
@@ -42,7 +42,8 @@ def build_app(config: Config) -> FastAPI:
     )
     app.state.parts = parts
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
-    for router in (completions.router, models.router, health.router, docs.router, *parts.routers):
+    rooms = (completions, models, health, insight, docs)
+    for router in (*(room.router for room in rooms), *parts.routers):
         app.include_router(router)
     add_handlers(app)
     app.add_middleware(Bodies, limits=config.limits)

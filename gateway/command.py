@@ -53,6 +53,21 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=_DEFAULT.max_connections,
         help="more are told 503; default: %(default)s",
     )
+    insight = parser.add_argument_group("insight")
+    insight.add_argument(
+        "--trace-url",
+        metavar="URL",
+        help="send traces to this OpenTelemetry collector, such as http://localhost:4318/v1/traces",
+    )
+    insight.add_argument(
+        "--trace-rate",
+        type=int,
+        default=_DEFAULT.trace_rate,
+        help="of requests without a trace one in so many is traced; default: %(default)s",
+    )
+    insight.add_argument(
+        "--log-prompts", action="store_true", help="log prompts: people's code, so think first"
+    )
     limits = parser.add_argument_group("limits of one request")
     add = limits.add_argument
     default = _DEFAULT.limits
@@ -100,6 +115,9 @@ def config_of(args: argparse.Namespace) -> Config:
         is_open=args.open,
         drain_delay_s=args.drain_delay_s,
         max_connections=args.max_connections,
+        trace_url=args.trace_url,
+        trace_rate=args.trace_rate,
+        log_prompts=args.log_prompts,
         limits=Limits(
             max_body_bytes=args.max_body_bytes,
             body_timeout_s=args.body_timeout_s,

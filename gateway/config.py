@@ -78,6 +78,9 @@ class Config:
     drain_delay_s: float = 0.0  # between "not ready" and the closed door, for load balancers
     canary_ttl_s: float = 3.0
     max_connections: int = 2048
+    trace_url: str | None = None  # an OpenTelemetry collector's, over OTLP/HTTP
+    trace_rate: int = 1  # of requests without a context one in so many is traced
+    log_prompts: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -97,6 +100,13 @@ class Config:
                 f"--open with --host {self.host} would let anybody in: bind 127.0.0.1, or leave "
                 "--open out and create keys"
             )
+        if self.trace_url and not self.trace_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"--trace-url is {self.trace_url!a:.80}: give a collector's OTLP/HTTP address, "
+                "such as http://localhost:4318/v1/traces"
+            )
+        if self.trace_rate < 1:
+            raise ConfigError(f"--trace-rate is {self.trace_rate}, the least is 1: every request")
         if not 0 <= self.drain_delay_s <= 300:
             raise ConfigError(f"--drain-delay-s is {self.drain_delay_s:g}: give 0 to 300")
 

@@ -6,6 +6,7 @@ may end, and the process ends. A second signal ends it at once.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -15,14 +16,17 @@ import uvicorn
 
 from gateway.app import build_app
 from gateway.config import Config, ConfigError
+from gateway.insight.logs import configure_logs
 from gateway.wiring import Parts
 
+_LOG = logging.getLogger("gateway")
 KEEP_ALIVE_S = 30
 BACKLOG = 1024
 
 
 def serve(config: Config) -> int:
     """Serve until a signal; 0 after a stop in good order."""
+    configure_logs()
     app = build_app(config)
     # For a signal before uvicorn listens to them, and for those that it raises again at its end.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -84,5 +88,5 @@ class DrainingServer(uvicorn.Server):
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
-    print(f"gateway: {message}", file=sys.stderr, flush=True)
+    """One line of the log."""
+    _LOG.info(message)

@@ -4,14 +4,20 @@ Comes in: a Config. Goes out: Parts. Nothing is opened here that must be closed,
 into `closing`; what needs the event loop begins with its first use. Knows nothing of HTTP.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from fastapi import APIRouter
 
 from gateway.canary import Canary
 from gateway.config import BackendAddress, Config
 from gateway.errors import NotFound
+from gateway.insight.logs import RequestLog
+from gateway.insight.metrics import Metrics
+from gateway.insight.observer import Insight
+from gateway.insight.traces import traces_to
 from gateway.messages import Caller, CompletionRequest
 from gateway.service import Service
 from gateway.stages import Stages
@@ -26,6 +32,7 @@ class Parts:
     stages: Stages
     service: Service
     canary: Canary
+    metrics: Metrics
     routers: Sequence[APIRouter] = ()  # of stages that have paths of their own
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     is_draining: bool = False
@@ -33,10 +40,16 @@ class Parts:
 
 def build_parts(config: Config) -> Parts:
     """Every stage; the place to add one."""
-    upstream = Upstream()
-    stages = Stages(routes=FirstBackend(config))
+    upstream, metrics = Upstream(), Metrics()
+    traces = traces_to(config.trace_url, config.trace_rate)
+    insight = Insight(metrics, RequestLog(log_prompts=config.log_prompts))
+    stages = Stages(routes=FirstBackend(config), traces=traces, observers=(insight,))
+    service = Service(stages, upstream)
+    metrics.watch_requests(lambda: service.num_running)
     canary = Canary(upstream, stages.routes, config.canary_ttl_s)
-    return Parts(config, stages, Service(stages, upstream), canary, closing=[upstream.close])
+    closing: list[Callable[[], Awaitable[None]]] = [upstream.close]
+    closing.append(partial(asyncio.to_thread, traces.close))
+    return Parts(config, stages, service, canary, metrics, closing=closing)
 
 
 @dataclass(frozen=True, slots=True)

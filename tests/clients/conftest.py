@@ -21,7 +21,7 @@ def playback(stage: Stage) -> Playback:
     return stage.new_playback()
 
 
-@pytest.fixture(params=["grpc", "http"])
+@pytest.fixture(params=["grpc", "http", "gateway"])
 def protocol(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

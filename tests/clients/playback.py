@@ -1,17 +1,17 @@
 """Two real servers, gRPC and HTTP, that play back what a test tells them.
 
 They speak as tritonserver 2.51.0 does (unary errors with a status, stream errors without), see
-clients/http_wire.py. A reply is a list of steps; the last reply is repeated.
+clients/http_wire.py; and as the gateway does at the gateway's paths. A reply is a list of steps;
+the last reply is repeated.
 """
 
 import json
 import select
 import socket
-import struct
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +21,10 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tests.clients import openai_shapes
+from tests.clients.tensor_shapes import read_request, response_of
+
 HTTP_STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "INTERNAL": 500, "UNAVAILABLE": 503}
-FORMATS = {"INT32": "<i", "INT64": "<q", "FP32": "<f", "BOOL": "<?"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Fail:
 
     code: str
     message: str
+    retry_after: str | None = None  # the gateway's header
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def serve(grpc_port: int = 0) -> Iterator[Stage]:
     grpc_server.start()
     handler = type("Handler", (_Handler,), {"stage": stage})
     http_server = _HttpServer(("127.0.0.1", 0), handler)
-    stage.urls["http"] = f"localhost:{http_server.server_port}"
+    stage.urls["http"] = stage.urls["gateway"] = f"localhost:{http_server.server_port}"
     thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -150,7 +153,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
         playback = self._stage.playback
-        reply = playback.next_reply(*_read(request, context))
+        reply = playback.next_reply(*read_request(request, context))
         for step in reply:
             match step:
                 case Fail(code, message):
@@ -161,23 +164,23 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
                     playback.wait(seconds, lambda: not context.is_active())
                 case Garbage():
                     return service_pb2.ModelInferResponse(model_name="completion")
-        return _response(_joined(reply), rows=1)
+        return response_of(_joined(reply), rows=1)
 
     def ModelStreamInfer(self, requests: Any, context: Any) -> Iterator[Any]:
         wrap = service_pb2.ModelStreamInferResponse
         playback = self._stage.playback
         context.add_callback(playback.is_left.set)  # a stream that ended sets it too
-        for step in playback.next_reply(*_read(next(requests), context)):
+        for step in playback.next_reply(*read_request(next(requests), context)):
             match step:
                 case Text() | End():
-                    yield wrap(infer_response=_response(_piece(step)))
+                    yield wrap(infer_response=response_of(_piece(step)))
                 case Fail(_, message):
                     yield wrap(error_message=message)
                     return
                 case Break():
                     context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
                 case Garbage():
-                    response = _response(_piece(End()))
+                    response = response_of(_piece(End()))
                     response.raw_output_contents[0] = b"\x09\x00\x00\x00x"
                     yield wrap(infer_response=response)
                 case Wait(seconds):
@@ -206,14 +209,19 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._answer(200 if self.path.split("/")[3] in _MODELS else 404, b"")
+        if self.path == "/v1/models":
+            self._answer(200, json.dumps({"object": "list", "data": [{"id": "gpt"}]}).encode())
+        else:
+            is_ready = self.path == "/health/ready" or self.path.split("/")[3] in _MODELS
+            self._answer(200 if is_ready else 404, b"")
 
     def do_POST(self) -> None:
         self.playback = self.stage.playback
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/v2/models/completion/infer":
+        self.is_gateway = self.path == "/v1/completions"
+        if self.path.endswith("/infer") or (self.is_gateway and "stream" not in body):
             self._infer(body)
-        elif self.path == "/v2/models/completion_stream/generate_stream":
+        else:
             try:
                 self._generate_stream(body)
             except ConnectionError:
@@ -221,12 +229,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
 
     def _infer(self, body: Any) -> None:
-        tensors = {i["name"]: (i["datatype"], i["shape"], i["data"]) for i in body["inputs"]}
-        reply = self.playback.next_reply(tensors, body.get("id", ""), self.headers.items())
+        tensors = body
+        if not self.is_gateway:
+            tensors = {i["name"]: (i["datatype"], i["shape"], i["data"]) for i in body["inputs"]}
+        reply = self.playback.next_reply(tensors, self._request_id(body), self.headers.items())
         for step in reply:
             match step:
-                case Fail(code, message):
-                    self._answer(HTTP_STATUS[code], json.dumps({"error": message}).encode())
+                case Fail():
+                    self._fail(step)
                     return
                 case Break():
                     self.close_connection = True
@@ -236,12 +246,25 @@ class _Handler(BaseHTTPRequestHandler):
                 case Garbage():
                     self._answer(200, b"<html>")
                     return
-        outputs = [{"name": name, "data": values} for name, values in _joined(reply).items()]
-        self._answer(200, json.dumps({"outputs": outputs}).encode())
+        joined = _joined(reply)
+        outputs = [{"name": name, "data": values} for name, values in joined.items()]
+        answer = openai_shapes.answer_of(joined) if self.is_gateway else {"outputs": outputs}
+        self._answer(200, json.dumps(answer).encode())
+
+    def _request_id(self, body: Any) -> str:
+        return self.headers.get("x-request-id", "") if self.is_gateway else body.pop("id", "")
+
+    def _fail(self, step: Fail) -> None:
+        status, told = HTTP_STATUS.get(step.code, 500), json.dumps({"error": step.message})
+        if self.is_gateway:
+            status = openai_shapes.status_of(step.code, step.message)
+            told = openai_shapes.error_of(step.code, step.message)
+        headers = {"Retry-After": step.retry_after} if step.retry_after else {}
+        self._answer(status, told.encode(), headers)
 
     def _generate_stream(self, body: Any) -> None:
         has_begun = False
-        request_id = body.pop("id", "")
+        request_id = self._request_id(body)
         for step in self.playback.next_reply(body, request_id, self.headers.items()):
             if isinstance(step, Break):
                 self.close_connection = True
@@ -251,6 +274,9 @@ class _Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return
                 continue
+            if isinstance(step, Fail) and self.is_gateway and not has_begun:
+                self._fail(step)
+                return
             if not has_begun:
                 self._head(400 if isinstance(step, Fail) else 200)
                 has_begun = True
@@ -267,18 +293,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _event(self, step: Any) -> None:
         match step:
+            case Text() | End() if self.is_gateway:
+                events = openai_shapes.events_of(_piece(step))
             case Text() | End():
                 outputs = {name: value for name, (value,) in _piece(step).items()}
-                event = json.dumps(outputs, ensure_ascii=False)
+                events = [json.dumps(outputs, ensure_ascii=False)]
+            case Fail(code, message) if self.is_gateway:
+                events = [openai_shapes.error_of(code, message)]
             case Fail(_, message):
-                event = json.dumps({"error": message})
+                events = [json.dumps({"error": message})]
             case _:
-                event = "<html>"
-        data = f"data: {event}\n\n".encode()
+                events = ["<html>"]
+        data = "".join(f"data: {event}\n\n" for event in events).encode()
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -315,38 +347,3 @@ def _joined(reply: Reply) -> dict[str, list[Any]]:
         "prompt_tokens": [3],
         "completion_tokens": [2],
     }
-
-
-def _response(outputs: dict[str, list[Any]], rows: int | None = None) -> Any:
-    response = service_pb2.ModelInferResponse(model_name="completion")
-    for name, values in outputs.items():
-        shape = [len(values)] if rows is None else [rows, len(values)]
-        datatype = "BYTES" if isinstance(values[0], str) else "INT32"
-        response.outputs.add(name=name, datatype=datatype, shape=shape)
-        response.raw_output_contents.append(b"".join(map(_pack, values)))
-    return response
-
-
-def _pack(value: str | int) -> bytes:
-    if isinstance(value, str):
-        return struct.pack("<I", len(value.encode())) + value.encode()
-    return struct.pack("<i", value)
-
-
-def _read(request: Any, context: Any) -> tuple[dict[str, Any], str, Iterable[tuple[str, Any]]]:
-    inputs = {
-        tensor.name: (tensor.datatype, list(tensor.shape), _read_values(tensor.datatype, raw))
-        for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
-    }
-    return inputs, request.id, context.invocation_metadata()
-
-
-def _read_values(datatype: str, raw: bytes) -> list[Any]:
-    if datatype != "BYTES":
-        return [value for (value,) in struct.iter_unpack(FORMATS[datatype], raw)]
-    values = []
-    while raw:
-        (length,) = struct.unpack_from("<I", raw)
-        values.append(raw[4 : 4 + length].decode())
-        raw = raw[4 + length :]
-    return values

@@ -1,5 +1,6 @@
 """What is written on the wire for every setting, and what is read from it however it comes."""
 
+import json
 from typing import Any
 
 import pytest
@@ -40,14 +41,22 @@ CASES = [
 ]
 
 
+def openai_value(name: str, values: list[Any]) -> Any:
+    """A setting's value in OpenAI's JSON."""
+    if name == "logit_bias":
+        return json.loads(values[0])
+    return values if name == "stop" else values[0]
+
+
 @pytest.mark.parametrize(("name", "value", "datatype", "values"), CASES)
 def test_setting_of_a_completion(
     driver: Driver, name: str, value: Any, datatype: str, values: list[Any]
 ) -> None:
     driver.complete("hi", **{name: value})
-    assert driver.playback.requests == [
-        {"text_input": ("BYTES", [1, 1], ["hi"]), name: (datatype, [1, len(values)], values)}
-    ]
+    expected = {"text_input": ("BYTES", [1, 1], ["hi"]), name: (datatype, [1, len(values)], values)}
+    if driver.protocol == "gateway":
+        expected = {"prompt": "hi", name: openai_value(name, values)}
+    assert driver.playback.requests == [expected]
 
 
 @pytest.mark.parametrize(("name", "value", "datatype", "values"), CASES)
@@ -58,6 +67,9 @@ def test_setting_of_a_stream(
     if driver.protocol == "http":
         sent = values if name == "stop" else values[0]
         expected = {"text_input": "hi", name: sent, "stream": True}
+    elif driver.protocol == "gateway":
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        expected = {"prompt": "hi", name: openai_value(name, values), **options}
     else:
         expected = {
             "text_input": ("BYTES", [1], ["hi"]),
@@ -70,7 +82,10 @@ def test_setting_of_a_stream(
 def test_settings_that_are_none_are_not_sent(driver: Driver) -> None:
     driver.complete("", max_tokens=None, stop=None, seed=None)
     driver.complete("", stop=[])
-    assert driver.playback.requests == [{"text_input": ("BYTES", [1, 1], [""])}] * 2
+    expected: dict[str, Any] = {"text_input": ("BYTES", [1, 1], [""])}
+    if driver.protocol == "gateway":
+        expected = {"prompt": ""}
+    assert driver.playback.requests == [expected] * 2
 
 
 def test_settings_are_those_of_the_contract() -> None:

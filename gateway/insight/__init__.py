@@ -1,0 +1,1 @@
+"""What the gateway tells its operators: metrics, log lines, traces; no stage depends on them."""
