@@ -112,6 +112,9 @@ class HttpCall:
     def cancel(self) -> None:
         self._switch.cut()
 
+    def stop(self) -> bool:
+        return False  # Triton answers nobody who has closed, and takes no second word
+
 
 class _Switch:
     """Cuts a response's connection from any thread, which wakes the thread that reads it.
@@ -246,6 +249,9 @@ class AsyncHttpCall:
     def cancel(self) -> None:
         self._is_cancelled = True
         self._wait.cancel()
+
+    async def stop(self) -> bool:
+        return False
 
     async def _within(self, awaitable: Awaitable[T]) -> T:
         """Wait until the deadline or a cancel; httpx bounds single reads, not all together."""

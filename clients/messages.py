@@ -131,7 +131,8 @@ class Completion:
 class Chunk:
     """The next piece of text number `index` of a streamed answer, whole UTF-8.
 
-    A text's last chunk has its finish_reason, the answer's last one the counts too.
+    A text's last chunk has its finish_reason, the answer's last one the counts too; of a stream
+    that was stopped it is "cancelled".
     """
 
     text: str

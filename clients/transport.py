@@ -21,6 +21,9 @@ class Call(Protocol):
     def cancel(self) -> None:
         """End it from any thread; `chunks` then raises, or ends."""
 
+    def stop(self) -> bool:
+        """Have the server end it, from any thread; whether `chunks` goes on to a last chunk."""
+
 
 class Transport(Protocol):
     """Long-lived connections to one server, shared by threads."""
@@ -49,6 +52,9 @@ class AsyncCall(Protocol):
 
     def cancel(self) -> None:
         """End it from any task; `chunks` then raises, or ends."""
+
+    async def stop(self) -> bool:
+        """Have the server end it, from any task; whether `chunks` goes on to a last chunk."""
 
 
 class AsyncTransport(Protocol):

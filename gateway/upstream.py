@@ -20,6 +20,7 @@ from clients.tensors import SETTINGS
 from gateway.errors import GatewayError, InvalidRequest, Timeout, Unavailable
 from gateway.flights import Flight
 from gateway.messages import Caller, CompletionRequest, Usage
+from gateway.reading import read
 from gateway.stages import Backend
 
 # The engine ends a text at its deadline by itself; Triton gets this much longer to say so.
@@ -37,29 +38,25 @@ class Upstream:
         self._clients: dict[str, AsyncCompletionClient] = {}
 
     def chunks(self, backend: Backend, flight: Flight) -> AsyncGenerator[Chunk, None]:
-        """The answer as it comes; raises ClientError. Closing it ends the engine's work."""
+        """The answer as it comes; raises ClientError.
+
+        Closing it ends the engine's work, and the flight notes what was written until then.
+        """
         request = flight.request
         left_s = max(flight.left_s(), 0.001)
-        return self._read(
-            self._client(backend).stream(
-                request.prompt,
-                timeout_s=left_s + GRACE_S,
-                headers=flight.trace.headers() if flight.trace else None,
-                request_id=request.id,
-                in_pieces=request.stream,
-                **{
-                    **request.settings,
-                    "timeout_ms": max(1, int(left_s * 1000)),
-                    "user": flight.caller.tenant,
-                },
-            )
+        stream = self._client(backend).stream(
+            request.prompt,
+            timeout_s=left_s + GRACE_S,
+            headers=flight.trace.headers() if flight.trace else None,
+            request_id=request.id,
+            in_pieces=request.stream,
+            **{
+                **request.settings,
+                "timeout_ms": max(1, int(left_s * 1000)),
+                "user": flight.caller.tenant,
+            },
         )
-
-    @staticmethod
-    async def _read(stream: clients.AsyncStream) -> AsyncGenerator[Chunk, None]:
-        async with stream:
-            async for chunk in stream:
-                yield chunk
+        return read(stream, flight.note)
 
     async def send(self, backend: Backend, caller: Caller, request: CompletionRequest) -> Usage:
         """An answer that nobody reads, for its counts; raises ClientError."""
