@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from gateway.account.command import add_command as add_usage
 from gateway.command import add_command as add_serve
 from gateway.errors import GatewayError
 from gateway.identity.command import add_command as add_identity
@@ -11,6 +12,7 @@ from gateway.identity.command import add_command as add_identity
 COMMANDS: tuple[Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None], ...] = (
     add_serve,
     add_identity,
+    add_usage,
 )
 EXAMPLES = """examples:
   python -m gateway serve --open

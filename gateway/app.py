@@ -16,7 +16,7 @@ from gateway.api.description import describe
 from gateway.api.refusals import add_handlers
 from gateway.api.request_ids import RequestIds
 from gateway.config import Config
-from gateway.wiring import Parts, build_parts
+from gateway.wiring import build_parts
 
 VERSION = "1"
 DESCRIPTION = (
@@ -60,4 +60,3 @@ def build_app(config: Config) -> FastAPI:
     app.add_middleware(Bodies, limits=config.limits)
     app.add_middleware(RequestIds)  # the outermost: every answer has an id
     return app
-

@@ -86,6 +86,13 @@ class Breaker:
         self._open_until = 0.0
         self._probe: Call | None = None
 
+    @property
+    def may_call(self) -> bool:
+        """Whether a call would be let through now."""
+        if self.state == "open":
+            return self._clock() >= self._open_until
+        return self._probe is None
+
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[Call]:
         """A call in the block, judged by how the block ends.

@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   python -m gateway serve --backend stable=127.0.0.1:8001 --host 0.0.0.0
   python -m gateway serve --port 0                   # any free port, told on stderr
 """
+REDIS_VARIABLE = "GATEWAY_REDIS"
 _DEFAULT = Config()
 
 
@@ -53,7 +54,8 @@ def _add_server_options(group: "argparse._ArgumentGroup") -> None:
     add(
         "--redis",
         metavar="URL",
-        help="limits and caches that several gateways share; default: each for itself",
+        help=f"limits and caches that gateways share; default: the environment's {REDIS_VARIABLE}, "
+        "which keeps a password out of sight, or each for itself",
     )
     _number(add, "--max-running", _DEFAULT.crowding.max_running, "requests at Triton at once")
     _number(add, "--max-waiting", _DEFAULT.crowding.max_waiting, "requests that wait; then 429")
@@ -102,13 +104,15 @@ def _add_request_options(group: "argparse._ArgumentGroup") -> None:
 
 def _add_insight_options(group: "argparse._ArgumentGroup") -> None:
     add = group.add_argument
-    add("--log-prompts", action="store_true", help="log prompts and completions too")
+    add("--log-prompts", action="store_true", help="log prompts: people's code, so think first")
     add("--trace-url", metavar="URL", help="send spans there by OTLP/HTTP; default: none")
     _number(add, "--trace-rate", _DEFAULT.tracing.rate, "trace one in so many requests")
 
 
 def _number(add: Callable[..., object], option: str, default: float, told: str) -> None:
-    add(option, type=type(default), default=default, metavar="N", help=f"{told}; default: {default}")
+    add(
+        option, type=type(default), default=default, metavar="N", help=f"{told}; default: {default}"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,7 +131,7 @@ def config_of(args: argparse.Namespace) -> Config:
         port=args.port,
         state=args.state,
         database=database_url(args),
-        redis=args.redis,
+        redis=args.redis or os.environ.get(REDIS_VARIABLE) or None,
         prices=args.prices,
         is_open=args.open,
         jwt=_jwt_of(args),

@@ -97,12 +97,17 @@ class Caching:
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """Where spans go; of requests that bring no trace one in `rate` is traced."""
+    """Where spans go, over OTLP/HTTP; of requests without a trace one in `rate` is traced."""
 
     url: str | None = None
     rate: int = 1
 
     def __post_init__(self) -> None:
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"--trace-url is {self.url!a:.80}: give a collector's OTLP/HTTP address, such as "
+                "http://localhost:4318/v1/traces"
+            )
         if self.rate < 1:
             raise ConfigError(f"--trace-rate is {self.rate}: give 1 (every request) or more")
 
@@ -147,4 +152,3 @@ class Config:
             check_open(self.host)
         if not 0 <= self.drain_delay_s <= 300:
             raise ConfigError(f"--drain-delay-s is {self.drain_delay_s:g}: give 0 to 300")
-

@@ -53,6 +53,8 @@ class Flight:
         self.headers: dict[str, str] = {}  # of the answer
         self.reason: GatewayError | None = None
         self.outcome: Outcome | None = None  # None while it is under way
+        self.has_begun = False  # it went to the engine
+        self.cost: float | None = None  # once it ended, where there are prices
         self._clock = clock
         self._received = clock()
         self._started_at = time.time()
@@ -94,6 +96,11 @@ class Flight:
             text.finish_reason = chunk.finish_reason
         if chunk.prompt_tokens is not None:
             self.usage = Usage(chunk.prompt_tokens, chunk.completion_tokens or 0)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a piece of the answer has passed."""
+        return bool(self._texts)
 
     @property
     def is_cut_short(self) -> bool:

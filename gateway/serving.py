@@ -6,6 +6,7 @@ may end, and the process ends. A second signal ends it at once.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -15,34 +16,45 @@ import uvicorn
 
 from gateway.app import build_app
 from gateway.config import Config
+from gateway.connections import allow_files
 from gateway.errors import ConfigError
+from gateway.http_protocol import protocol_of
+from gateway.insight.logs import configure_logs
 from gateway.wiring import Parts
 
+_LOG = logging.getLogger("gateway")
 KEEP_ALIVE_S = 30
 BACKLOG = 1024
 
 
 def serve(config: Config) -> int:
     """Serve until a signal; 0 after a stop in good order."""
+    configure_logs()
     app = build_app(config)
     # For a signal before uvicorn listens to them, and for those that it raises again at its end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server = DrainingServer(server_config(config, app), app.state.parts)
+    parts: Parts = app.state.parts
+    try:
+        allow_files(parts.connections.limits)
+    except ValueError as error:
+        raise ConfigError(f"--max-connections: {error}") from error
+    server = DrainingServer(server_config(app, parts), parts)
     server.run()
     if not server.started:
         raise ConfigError(f"{config.host}:{config.port} can't be used: choose another --port")
     return 0
 
 
-def server_config(config: Config, app: object) -> uvicorn.Config:
+def server_config(app: object, parts: Parts) -> uvicorn.Config:
     """Uvicorn's settings; it writes no access log, for every request is told of elsewhere."""
+    config = parts.config
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         host=config.host,
         port=config.port,
         loop="uvloop",
-        http="httptools",
+        http=protocol_of(parts.connections),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -50,7 +62,6 @@ def server_config(config: Config, app: object) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        limit_concurrency=config.max_connections,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(config.limits.max_timeout_s) + 5,
     )
@@ -85,5 +96,5 @@ class DrainingServer(uvicorn.Server):
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
-    print(f"gateway: {message}", file=sys.stderr, flush=True)
+    """One line of the log."""
+    _LOG.info(message)

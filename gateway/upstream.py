@@ -12,13 +12,14 @@ its slot within a step. Knows nothing of keys, limits or HTTP.
 import logging
 import re
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 import clients
 from clients import AsyncCompletionClient, Chunk, ClientError
 from clients.tensors import SETTINGS
 from gateway.errors import GatewayError, InvalidRequest, Timeout, Unavailable
 from gateway.flights import Flight
+from gateway.messages import Caller, CompletionRequest, Usage
 from gateway.reading import read
 from gateway.stages import Backend
 
@@ -43,7 +44,7 @@ class Upstream:
         """
         request = flight.request
         left_s = max(flight.left_s(), 0.001)
-        stream = self._client(backend).stream(
+        stream = self.client(backend).stream(
             request.prompt,
             timeout_s=left_s + GRACE_S,
             headers=flight.trace.headers() if flight.trace else None,
@@ -57,16 +58,25 @@ class Upstream:
         )
         return read(stream, flight.note)
 
+    async def send(self, backend: Backend, caller: Caller, request: CompletionRequest) -> Usage:
+        """An answer that nobody reads, for its counts; raises ClientError."""
+        flight = Flight(caller, request)
+        async with aclosing(self.chunks(backend, flight)) as chunks:
+            async for chunk in chunks:
+                flight.note(chunk)
+        return flight.usage
+
     async def check(self, backend: Backend, timeout_s: float) -> None:
         """One real token; raises ClientError."""
-        stream = self._client(backend).stream(
+        stream = self.client(backend).stream(
             CANARY_PROMPT, timeout_s=timeout_s, request_id="canary", max_tokens=1, in_pieces=False
         )
         async with stream:
             async for _ in stream:
                 pass
 
-    def _client(self, backend: Backend) -> AsyncCompletionClient:
+    def client(self, backend: Backend) -> AsyncCompletionClient:
+        """The connection to a backend."""
         if backend.url not in self._clients:
             self._clients[backend.url] = AsyncCompletionClient(backend.url, retries=1)
         return self._clients[backend.url]

@@ -6,6 +6,7 @@ be ended, in this order backwards, in `closing`. Knows nothing of HTTP.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -124,7 +125,7 @@ def build_parts(config: Config) -> Parts:
     )
     metrics.watch_queue(lambda: admission.crowd.running, lambda: admission.crowd.waiting)
     metrics.watch_ledger(lambda: ledger.num_unread_bytes)
-    metrics.watch_streams(lambda: parts.service.num_running)
+    metrics.watch_requests(lambda: parts.service.num_running)
     parts.running = [Discovery(routes, upstream.client).watch, partial(_follow, parts.book)]
     parts.closing = [
         partial(asyncio.to_thread, database.close),
@@ -165,8 +166,6 @@ def _caches(config: Config, link: RedisLink | None) -> dict[Outcome, Cache]:
 
 async def _follow(book: RoutesBook) -> None:
     """The kept routes, from the start on."""
-    try:
+    with suppress(Unavailable):  # then those of the command line, until the database answers
         await book.reload()
-    except Unavailable:
-        pass  # those of the command line, until the database answers
     await book.watch()

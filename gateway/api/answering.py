@@ -78,6 +78,7 @@ class Answering(Response):
             error = unexpected()
         if error is None or isinstance(error, Disconnected):
             return
+        self._service.refused(error)
         if self._has_begun:
             await send({"type": "http.response.body", "body": error_event(error)})
         else:

@@ -66,7 +66,7 @@ def _common(flight: Flight) -> dict[str, object]:
 
 
 def _usage(flight: Flight) -> dict[str, object]:
-    return {"usage": usage_json(flight.usage)}
+    return {"usage": usage_json(flight.usage, flight.cost)}
 
 
 def _end(reason: str | None, logprobs: tuple[TokenLogprob, ...]) -> dict[str, object]:

@@ -84,7 +84,11 @@ class CompletionWriter:
             for index, (text, reason, likely) in enumerate(rows)
         ]
         return json.dumps(
-            {**self._common(flight), "choices": choices, "usage": usage_json(answer.usage)}
+            {
+                **self._common(flight),
+                "choices": choices,
+                "usage": usage_json(answer.usage, flight.cost),
+            }
         ).encode()
 
     def event(self, flight: Flight, chunk: Chunk) -> bytes:
@@ -101,7 +105,11 @@ class CompletionWriter:
         """The counts, if they were asked for, and the mark that it is whole."""
         if not self._tells_usage:
             return DONE
-        last = {**self._common(flight), "choices": [], "usage": usage_json(flight.usage)}
+        last = {
+            **self._common(flight),
+            "choices": [],
+            "usage": usage_json(flight.usage, flight.cost),
+        }
         return b"data: %s\n\n%s" % (json.dumps(last).encode(), DONE)
 
     def _common(self, flight: Flight) -> dict[str, object]:
@@ -146,9 +154,11 @@ def logprobs_json(logprobs: tuple[TokenLogprob, ...], start: int) -> dict[str, l
     }
 
 
-def usage_json(usage: Usage) -> dict[str, int]:
-    """OpenAI's three counts."""
+def usage_json(usage: Usage, cost: float | None) -> dict[str, float]:
+    """OpenAI's three counts, and what they cost in the price table's currency."""
+    priced = {} if cost is None else {"cost": cost}
     return {
+        **priced,
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,

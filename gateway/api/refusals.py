@@ -59,8 +59,9 @@ def error_event(error: GatewayError) -> bytes:
 def add_handlers(app: FastAPI) -> None:
     """Make `app` answer whatever its routes raise."""
 
-    async def known(_: Request, error: Exception) -> Response:
+    async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, GatewayError)
+        request.app.state.parts.service.refused(error)
         return error_response(error)
 
     async def invalid(_: Request, error: Exception) -> Response:

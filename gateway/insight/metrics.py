@@ -103,10 +103,9 @@ class Metrics:
         """Count an answer whose caller is over the soft budget."""
         self._warnings.inc()
 
-    @property
-    def streams(self) -> Gauge:
-        """Answers that are being streamed: `with metrics.streams.track_inprogress():`."""
-        return self._streams
+    def watch_requests(self, active: Callable[[], float]) -> None:
+        """Where the number of requests under way is read from, at each scrape."""
+        self._active.set_function(active)
 
     def watch_queue(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where the queue's gauges are read from, at each scrape."""
@@ -145,7 +144,7 @@ class Metrics:
                 "running": int(_value(self._running)),
                 "waiting": int(_value(self._waiting)),
             },
-            "streams": int(_value(self._streams)),
+            "active": int(_value(self._active)),
             "breakers": {
                 route: state
                 for (route, state), is_now in _totals(
@@ -204,7 +203,7 @@ class Metrics:
         self._lookups = self._counter("cache_lookups", "Looks into caches.", "cache", "result")
         self._events = self._counter("events", "What became of completions shown.", "kind")
         self._warnings = self._counter("budget_warnings", "Answers over a soft budget.")
-        self._streams = self._gauge("active_streams", "Answers that are being streamed.")
+        self._active = self._gauge("active_requests", "Requests under way, waiting or streamed.")
         self._running = self._gauge("queue_running", "Requests that Triton works on.")
         self._waiting = self._gauge("queue_waiting", "Requests that wait their turn.")
         self._ledger_rows = self._gauge("ledger_rows_waiting", "Not in the database yet.")

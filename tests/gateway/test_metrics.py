@@ -111,6 +111,7 @@ def test_stats_tell_totals_states_and_quantiles(metrics: Metrics) -> None:
     metrics.event("accepted")
     metrics.watch_queue(lambda: 3, lambda: 4)
     metrics.watch_ledger(lambda: 5)
+    metrics.watch_requests(lambda: 7)
     told: Any = metrics.stats()
     assert told["requests"] == {"ok": 1, "superseded": 1}
     assert told["versions"] == {"stable/gpt/1": 2}
@@ -122,13 +123,8 @@ def test_stats_tell_totals_states_and_quantiles(metrics: Metrics) -> None:
     assert told["caches"] == {"typeahead": {"hit": 1, "miss": 1}}
     assert told["breakers"] == {"stable": "open"}
     assert (told["queue"], told["ledger_rows_waiting"]) == ({"running": 3, "waiting": 4}, 5)
+    assert told["active"] == 7
     assert 1.0 <= told["latency"]["total_s"]["p50"] <= 1.5
-
-
-def test_streams_are_counted_while_they_run(metrics: Metrics) -> None:
-    with metrics.streams.track_inprogress():
-        assert metrics.stats()["streams"] == 1
-    assert metrics.stats()["streams"] == 0
 
 
 def test_two_versions_of_a_model_are_told_apart(metrics: Metrics) -> None:
