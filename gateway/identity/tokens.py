@@ -72,7 +72,7 @@ class TokenReader:
             raise _refused(f"lacks the claim {error.claim}") from None
         except BadClaim as error:
             raise _refused(f"has {error}") from None
-        # JSON nested too deeply and infinite times come out of the library as they are.
+        # Infinite times, and deep JSON in older releases, leave the library as they are.
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise _refused("is not valid") from None
 

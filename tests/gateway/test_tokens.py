@@ -158,13 +158,15 @@ def forgeries() -> dict[str, str]:
     none = by_hand({"alg": "none"}, claims, b"").rsplit(".", 1)[0]
     header, _, signature = hs256().split(".")
     other = hs256(role="admin").split(".")[1]
-    deep = base64.urlsafe_b64encode(b'{"a":' * 400 + b"[" * 400).rstrip(b"=").decode()
+    deep = base64.urlsafe_b64encode(b"[" * 2900).rstrip(b"=").decode()  # what MAX_CHARS lets in
     return {
         "alg none": f"{none}.AA",
         "alg None": by_hand({"alg": "None"}, claims, b""),
         "no alg": by_hand({}, claims, SECRET.encode()),
         "alg is a list": by_hand({"alg": ["HS256"]}, claims, SECRET.encode()),
         "HS512": jwt.encode(claims, SECRET, algorithm="HS512"),
+        "PS256": jwt.encode(claims, PRIVATE, algorithm="PS256", headers={"kid": "one"}),
+        "RS512": jwt.encode(claims, PRIVATE, algorithm="RS512", headers={"kid": "one"}),
         "public key as HS256 secret": by_hand({"alg": "HS256", "kid": "one"}, claims, PUBLIC_PEM),
         "HS256 secret under RS256": by_hand(
             {"alg": "RS256", "kid": "one"}, claims, SECRET.encode()
