@@ -12,13 +12,6 @@ from gateway.errors import GatewayError
 from gateway.messages import Answer, Caller, CompletionRequest, Finished, Outcome, Served
 
 
-class Guard(Protocol):
-    """Who asks (gateway.identity)."""
-
-    async def caller(self, headers: Mapping[str, str]) -> Caller:
-        """Raises Unauthorized."""
-
-
 class Allowance(Protocol):
     """What a key may still ask for."""
 
@@ -179,7 +172,6 @@ class Stages:
     """What stands between the door and Triton; `caches` by the outcome of a hit."""
 
     routes: Routes
-    guard: Guard
     limiter: RateLimiter | None = None
     budgets: Budgets | None = None
     sessions: Sessions | None = None

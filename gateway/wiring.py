@@ -53,6 +53,7 @@ class Parts:
     config: Config
     stages: Stages
     service: Service
+    guard: Guard
     canary: Canary
     metrics: Metrics
     events: Events
@@ -99,7 +100,6 @@ def build_parts(config: Config) -> Parts:
     admission = Admission(config.crowding.max_running, config.crowding.max_waiting)
     stages = Stages(
         routes=routes,
-        guard=guard,
         limiter=RateLimiter(config.key_limits, link),
         budgets=account,
         sessions=Sessions(),
@@ -117,6 +117,7 @@ def build_parts(config: Config) -> Parts:
         config,
         stages,
         Service(stages, upstream),
+        guard,
         Canary(upstream, routes, config.canary_ttl_s),
         metrics,
         Events(database, ledger, metrics.event),

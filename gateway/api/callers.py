@@ -20,7 +20,7 @@ def parts_of(request: Request) -> Parts:
 
 async def caller_of(request: Request) -> Caller:
     """Raises Unauthorized."""
-    return await parts_of(request).stages.guard.caller(request.headers)
+    return await parts_of(request).guard.caller(request.headers)
 
 
 async def require_admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:

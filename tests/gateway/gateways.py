@@ -16,6 +16,9 @@ import httpx
 import openai
 from running import ROOT, RunningServer, wait_until
 
+from gateway.routing.document import read_document
+from gateway.routing.routes import Routes
+
 START_TIMEOUT_S = 30.0
 LISTENING = re.compile(r"listening on http://\S+:(\d+)")
 
@@ -69,6 +72,12 @@ class RunningGateway:
         """End it; its exit code."""
         self.terminate()
         return self.process.wait(60)
+
+
+def routes_to(server: RunningServer) -> Routes:
+    """Routes to one backend, for services that a test makes by itself."""
+    backend = {"name": "stable", "url": f"127.0.0.1:{server.grpc_port}"}
+    return Routes(read_document({"backends": [backend]}), default_model="nanotriton")
 
 
 def start_gateway(server_port: int, log_path: Path, *words: str) -> RunningGateway:

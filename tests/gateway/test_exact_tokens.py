@@ -19,7 +19,6 @@ from gateway.account.account import Account
 from gateway.account.budget import Budgets
 from gateway.account.ledger import Ledger
 from gateway.account.prices import load_prices
-from gateway.config import BackendAddress, Config
 from gateway.errors import Disconnected, GatewayError, Superseded
 from gateway.flights import Flight
 from gateway.messages import Caller, CompletionRequest
@@ -29,7 +28,7 @@ from gateway.stages import Stages
 from gateway.storage import Database
 from gateway.storage.tables import UsageRow
 from gateway.upstream import Upstream
-from gateway.wiring import FirstBackend
+from tests.gateway.gateways import routes_to
 
 # Hot, so that speculation shortens nothing.
 LONG = {"max_tokens": 160, "ignore_eos": True, "temperature": 2.0}
@@ -49,11 +48,6 @@ def account(database: Database, tmp_path: Path) -> Iterator[Account]:
 def request(number: int, **values: Any) -> CompletionRequest:
     told = {"settings": KINDS[number % len(KINDS)], "stream": number % 4 > 0, "timeout_s": 30.0}
     return CompletionRequest(f"cmpl-{time.time_ns()}-{number}", f"def f{number}(", **told | values)
-
-
-def routes(server: RunningServer) -> FirstBackend:
-    address = BackendAddress("stable", f"127.0.0.1:{server.grpc_port}")
-    return FirstBackend(Config(backends=(address,), is_open=True))
 
 
 async def fly(service: Service, number: int, draw: random.Random) -> None:
@@ -80,7 +74,7 @@ def test_ledger_counts_what_the_engine_counted(
 
     async def fly_all() -> None:
         upstream = Upstream()
-        service = Service(Stages(routes=routes(server), observers=[account]), upstream)
+        service = Service(Stages(routes=routes_to(server), observers=[account]), upstream)
         gate = asyncio.Semaphore(16)
 
         async def one(number: int) -> None:

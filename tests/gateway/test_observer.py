@@ -11,7 +11,6 @@ from collecting import Collector, path_up
 from running import RunningServer
 
 from clients import ServerError
-from gateway.config import BackendAddress, Config
 from gateway.flights import Flight
 from gateway.insight.logs import RequestLog, configure_logs
 from gateway.insight.metrics import Metrics
@@ -21,8 +20,8 @@ from gateway.messages import CompletionRequest, Finished
 from gateway.service import Service
 from gateway.stages import Stages
 from gateway.upstream import Upstream
-from gateway.wiring import FirstBackend
 from tests.gateway.finished import CALLER, finished
+from tests.gateway.gateways import routes_to
 
 PARENT = {"traceparent": f"00-{'c' * 32}-{'1' * 16}-01"}
 
@@ -41,10 +40,9 @@ def log() -> Iterator[io.StringIO]:
 
 async def serve_one(server: RunningServer, metrics: Metrics, traces: Traces) -> None:
     """One completion of 4 tokens through the service."""
-    address = BackendAddress("stable", f"127.0.0.1:{server.grpc_port}")
     upstream = Upstream()
     stages = Stages(
-        routes=FirstBackend(Config(backends=(address,), is_open=True)),
+        routes=routes_to(server),
         traces=traces,
         observers=(Insight(metrics, RequestLog()),),
     )

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from running import RunningServer
 
-from gateway.config import BackendAddress, Config
 from gateway.errors import (
     BudgetSpent,
     Disconnected,
@@ -24,7 +23,7 @@ from gateway.messages import Answer, Caller, CompletionRequest, Finished, Served
 from gateway.service import Service
 from gateway.stages import Stages, Trace
 from gateway.upstream import Upstream
-from gateway.wiring import FirstBackend
+from tests.gateway.gateways import routes_to
 
 CALLER = Caller("id", "nt_test", "tenant")
 GREEDY = {"temperature": 0.0, "max_tokens": 6}
@@ -114,12 +113,11 @@ class Meter:
 @pytest.fixture
 def run(server: RunningServer) -> Callable[..., Any]:
     """Runs one coroutine function with a service that has some stages."""
-    config = Config(backends=(BackendAddress("stable", f"127.0.0.1:{server.grpc_port}"),))
 
     def run(test: Callable[[Service, Notes], Any], **stages: Any) -> Any:
         async def within() -> Any:
             upstream, notes = Upstream(), stages.pop("notes", Notes())
-            service = Service(Stages(FirstBackend(config), observers=[notes], **stages), upstream)
+            service = Service(Stages(routes_to(server), observers=[notes], **stages), upstream)
             try:
                 return await test(service, notes)
             finally:
