@@ -23,7 +23,7 @@ from clients.errors import (
     Unauthorized,
     Unavailable,
 )
-from clients.messages import Choice, Chunk, Completion, Settings
+from clients.messages import Choice, Chunk, Completion, ServerInfo, Settings
 from clients.streams import AsyncStream, Stream
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "InvalidRequest",
     "RateLimited",
     "ServerError",
+    "ServerInfo",
     "Settings",
     "Stream",
     "Superseded",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from clients.messages import Completion, Settings
+    from clients.messages import Completion, ServerInfo, Settings
     from clients.transport import AsyncTransport, Transport
 
 Protocol = Literal["grpc", "http", "gateway"]
@@ -138,6 +138,10 @@ class CompletionClient(_Client):
         except ClientError:
             return False
 
+    def describe(self, *, timeout_s: float | None = None) -> ServerInfo:
+        """Which versions of the language model the server has loaded."""
+        return self._transport.describe(self._deadline(timeout_s))
+
     def models(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """The names of the models that may be asked for; the gateway alone tells them."""
         if self._gateway is None:
@@ -233,6 +237,10 @@ class AsyncCompletionClient(_Client):
             return await self._transport.is_ready(self._deadline(timeout_s))
         except ClientError:
             return False
+
+    async def describe(self, *, timeout_s: float | None = None) -> ServerInfo:
+        """Which versions of the language model the server has loaded."""
+        return await self._transport.describe(self._deadline(timeout_s))
 
     async def models(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """The names of the models that may be asked for; the gateway alone tells them."""

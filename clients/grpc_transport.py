@@ -7,9 +7,11 @@ of 5 minutes of streams that end in errors, and never in 80,000 such streams wit
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -18,10 +20,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from clients import errors, grpc_wire
 from clients.attempts import Deadline
 from clients.envelope import Envelope
-from clients.messages import Chunk, Completion
-from clients.tensors import STREAM_MODEL, UNARY_MODEL
+from clients.messages import Chunk, Completion, ServerInfo
+from clients.tensors import ENGINE_MODEL, STREAM_MODEL, UNARY_MODEL
 from clients.transport import Tensors
 
+_METADATA = service_pb2.ModelMetadataRequest(name=ENGINE_MODEL)
 _OPTIONS = (
     # A dead peer is noticed within 40 s. Pings every 10 s made tritonserver 2.51.0 close the
     # connection ("too many pings"); every 30 s it took without a word.
@@ -35,6 +38,8 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )
+
+_STOP_TIMEOUT_S = 2.0  # an answer comes within milliseconds from a server that is there
 
 
 class GrpcTransport:
@@ -55,12 +60,19 @@ class GrpcTransport:
         return grpc_wire.decode_unary(response)
 
     def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "GrpcCall":
+        request = grpc_wire.encode_stream(tensors, envelope.request_id or uuid4().hex)
         call = self._stub.ModelStreamInfer(
-            iter([grpc_wire.encode_stream(tensors, envelope.request_id)]),
-            timeout=deadline.left_s(),
-            metadata=envelope.headers,
+            iter([request]), timeout=deadline.left_s(), metadata=envelope.headers
         )
-        return GrpcCall(call, self._url, deadline)
+        return GrpcCall(call, self._url, deadline, partial(self._stop, request.id))
+
+    def _stop(self, request_id: str) -> bool:
+        request = grpc_wire.encode_stop(request_id)
+        try:
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=_STOP_TIMEOUT_S)
+            return not any(message.error_message for message in call)
+        except grpc.RpcError:
+            return False
 
     def is_ready(self, deadline: Deadline) -> bool:
         with _rpc_errors(self._url, deadline):
@@ -69,6 +81,11 @@ class GrpcTransport:
                 for request in _ready_requests()
             )
 
+    def describe(self, deadline: Deadline) -> ServerInfo:
+        with _rpc_errors(self._url, deadline):
+            told = self._stub.ModelMetadata(_METADATA, timeout=deadline.left_s())
+        return ServerInfo.of(told.name, told.versions)
+
     def close(self) -> None:
         self._channel.close()
 
@@ -76,16 +93,21 @@ class GrpcTransport:
 class GrpcCall:
     """One ModelStreamInfer call that is under way."""
 
-    def __init__(self, call: Any, url: str, deadline: Deadline) -> None:
+    def __init__(self, call: Any, url: str, deadline: Deadline, stop: Callable[[], bool]) -> None:
         self._call = call
         self._url = url
         self._deadline = deadline
+        self.stop = stop
 
     def chunks(self) -> Generator[Chunk, None, None]:
         try:
             with _rpc_errors(self._url, self._deadline):
+                failure = None
                 for message in self._call:
-                    yield from _chunks(message)
+                    failure = failure or _failure(message)
+                    yield from () if failure else grpc_wire.decode_stream(message.infer_response)
+            if failure:
+                raise failure
         finally:
             self._call.cancel()
 
@@ -113,12 +135,19 @@ class AsyncGrpcTransport:
         return grpc_wire.decode_unary(response)
 
     def stream(self, tensors: Tensors, deadline: Deadline, envelope: Envelope) -> "AsyncGrpcCall":
+        request = grpc_wire.encode_stream(tensors, envelope.request_id or uuid4().hex)
         call = self._stub.ModelStreamInfer(
-            iter([grpc_wire.encode_stream(tensors, envelope.request_id)]),
-            timeout=deadline.left_s(),
-            metadata=envelope.headers,
+            iter([request]), timeout=deadline.left_s(), metadata=envelope.headers
         )
-        return AsyncGrpcCall(call, self._url, deadline)
+        return AsyncGrpcCall(call, self._url, deadline, partial(self._stop, request.id))
+
+    async def _stop(self, request_id: str) -> bool:
+        request = grpc_wire.encode_stop(request_id)
+        try:
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=_STOP_TIMEOUT_S)
+            return not any([message.error_message async for message in call])
+        except grpc.RpcError:
+            return False
 
     async def is_ready(self, deadline: Deadline) -> bool:
         with _rpc_errors(self._url, deadline):
@@ -128,6 +157,11 @@ class AsyncGrpcTransport:
                     return False
         return True
 
+    async def describe(self, deadline: Deadline) -> ServerInfo:
+        with _rpc_errors(self._url, deadline):
+            told = await self._stub.ModelMetadata(_METADATA, timeout=deadline.left_s())
+        return ServerInfo.of(told.name, told.versions)
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -135,18 +169,26 @@ class AsyncGrpcTransport:
 class AsyncGrpcCall:
     """One ModelStreamInfer call that is under way."""
 
-    def __init__(self, call: Any, url: str, deadline: Deadline) -> None:
+    def __init__(
+        self, call: Any, url: str, deadline: Deadline, stop: Callable[[], Coroutine[Any, Any, bool]]
+    ) -> None:
         self._call = call
         self._url = url
         self._deadline = deadline
+        self.stop = stop
         self._is_cancelled = False
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         try:
             with _rpc_errors(self._url, self._deadline):
+                failure = None
                 async for message in self._call:
-                    for chunk in _chunks(message):
-                        yield chunk
+                    failure = failure or _failure(message)
+                    if not failure:
+                        for chunk in grpc_wire.decode_stream(message.infer_response):
+                            yield chunk
+            if failure:
+                raise failure
         except asyncio.CancelledError:
             # gRPC raises it in the reader for our own cancel as well as for its task's.
             if _is_cancelling_task() or not self._is_cancelled:
@@ -180,10 +222,13 @@ def _rpc_errors(url: str, deadline: Deadline) -> Iterator[None]:
         raise errors.from_grpc(error.code().name, error.details() or "", url) from None
 
 
-def _chunks(message: service_pb2.ModelStreamInferResponse) -> tuple[Chunk, ...]:
-    if message.error_message:
-        raise errors.from_event(message.error_message)
-    return grpc_wire.decode_stream(message.infer_response)
+def _failure(message: service_pb2.ModelStreamInferResponse) -> errors.ClientError | None:
+    """What went wrong on the server, if it says so.
+
+    The stream is read on to its end all the same: cancelled just as it ends, it counts as under
+    way in tritonserver 2.51.0 for ever, which then takes its whole exit timeout to stop.
+    """
+    return errors.from_event(message.error_message) if message.error_message else None
 
 
 def _ready_requests() -> list[service_pb2.ModelReadyRequest]:

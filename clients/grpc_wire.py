@@ -26,6 +26,12 @@ def encode_stream(tensors: Iterable[Tensor], request_id: str = "") -> service_pb
     return _encode(STREAM_MODEL, tensors, (), request_id)
 
 
+def encode_stop(request_id: str) -> service_pb2.ModelInferRequest:
+    """What ends the stream that was sent with this id."""
+    tensors = (Tensor("text_input", "BYTES", ("",)), Tensor("cancel", "BOOL", (True,)))
+    return _encode(STREAM_MODEL, tensors, (), request_id)
+
+
 def decode_unary(response: service_pb2.ModelInferResponse) -> Completion:
     """The completion in an answer; raises ServerError when there is none."""
     return Completion.from_outputs(_decode(response))

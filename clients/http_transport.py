@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import anyio
 import httpx
 
-from clients import errors
+from clients import errors, http_wire
 from clients.attempts import Deadline
 from clients.envelope import Envelope
-from clients.messages import Chunk, Completion
+from clients.messages import Chunk, Completion, ServerInfo
 from clients.transport import Tensors, Wire
 
 T = TypeVar("T")
@@ -61,6 +61,9 @@ class HttpTransport:
                 self._client.get(path, timeout=deadline.left_s()).status_code == httpx.codes.OK
                 for path in self._wire.READY_PATHS
             )
+
+    def describe(self, deadline: Deadline) -> ServerInfo:
+        return http_wire.decode_metadata(self.read(http_wire.METADATA_PATH, deadline))
 
     def read(self, path: str, deadline: Deadline) -> bytes:
         """What the server tells at a path."""
@@ -108,6 +111,9 @@ class HttpCall:
 
     def cancel(self) -> None:
         self._switch.cut()
+
+    def stop(self) -> bool:
+        return False  # Triton answers nobody who has closed, and takes no second word
 
 
 class _Switch:
@@ -193,6 +199,9 @@ class AsyncHttpTransport:
                     return False
         return True
 
+    async def describe(self, deadline: Deadline) -> ServerInfo:
+        return http_wire.decode_metadata(await self.read(http_wire.METADATA_PATH, deadline))
+
     async def read(self, path: str, deadline: Deadline) -> bytes:
         """What the server tells at a path."""
         with _http_errors(self._url, deadline):
@@ -240,6 +249,9 @@ class AsyncHttpCall:
     def cancel(self) -> None:
         self._is_cancelled = True
         self._wait.cancel()
+
+    async def stop(self) -> bool:
+        return False
 
     async def _within(self, awaitable: Awaitable[T]) -> T:
         """Wait until the deadline or a cancel; httpx bounds single reads, not all together."""

@@ -11,11 +11,12 @@ from typing import Any
 
 from clients.envelope import Envelope
 from clients.errors import ClientError, from_event, from_http, malformed
-from clients.messages import Chunk, Completion, Output
-from clients.tensors import STREAM_MODEL, UNARY_MODEL, Tensor
+from clients.messages import Chunk, Completion, Output, ServerInfo
+from clients.tensors import ENGINE_MODEL, STREAM_MODEL, UNARY_MODEL, Tensor
 
 UNARY_PATH = f"/v2/models/{UNARY_MODEL}/infer"
 STREAM_PATH = f"/v2/models/{STREAM_MODEL}/generate_stream"
+METADATA_PATH = f"/v2/models/{ENGINE_MODEL}"
 READY_PATHS: tuple[str, ...] = (
     f"/v2/models/{UNARY_MODEL}/ready",
     f"/v2/models/{STREAM_MODEL}/ready",
@@ -58,6 +59,15 @@ def decode_unary(body: bytes) -> Completion:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise malformed(repr(error)) from None
     return Completion.from_outputs(outputs)
+
+
+def decode_metadata(body: bytes) -> ServerInfo:
+    """What a server has loaded; raises ServerError when it doesn't say."""
+    try:
+        told = json.loads(body)
+        return ServerInfo.of(told["name"], told["versions"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise malformed(repr(error)) from None
 
 
 def headers_of(envelope: Envelope, left_s: float) -> dict[str, str]:

@@ -48,6 +48,22 @@ class Settings(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server has loaded: its language model's versions, the one that answers last."""
+
+    model: str
+    versions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: str, versions: Sequence[str]) -> ServerInfo:
+        """Raises ServerError when no version is a number, as all of Triton's are."""
+        try:
+            return cls(model, tuple(sorted(versions, key=int)))
+        except ValueError:
+            raise malformed(f"the versions are {list(versions)!r:.80}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """A token's log-probability in nats; `text` shows bytes that are no whole UTF-8 as U+FFFD.
 
@@ -115,7 +131,8 @@ class Completion:
 class Chunk:
     """The next piece of text number `index` of a streamed answer, whole UTF-8.
 
-    A text's last chunk has its finish_reason, the answer's last one the counts too.
+    A text's last chunk has its finish_reason, the answer's last one the counts too; of a stream
+    that was stopped it is "cancelled".
     """
 
     text: str

@@ -7,6 +7,7 @@ with a finish reason. Knows nothing of gRPC or HTTP.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import aclosing, closing, suppress
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from clients.attempts import Attempt, Deadline
 from clients.errors import ClientError, ServerError
@@ -30,7 +31,7 @@ class Stream:
         deadline: Deadline,
         sleep: Callable[[float], object],
     ) -> None:
-        self._current = _Current()
+        self._current: _Current[Call] = _Current()
         self._chunks = _read(begin, attempts, deadline, sleep, self._current)
 
     def __iter__(self) -> "Stream":
@@ -43,6 +44,16 @@ class Stream:
             if self._current.is_cancelled:
                 raise StopIteration from None
             raise
+
+    def stop(self) -> None:
+        """Have the server end the text here; to be called from any thread, and read on after.
+
+        The last chunk says "cancelled" and counts all that was written until then. Over HTTP, and
+        when the server can't be asked, this is `cancel`.
+        """
+        self._current.is_stopped = True
+        if self._current.call is not None and not self._current.call.stop():
+            self.cancel()
 
     def cancel(self) -> None:
         """End the request; the server frees its slot. Harmless when it has ended."""
@@ -78,7 +89,7 @@ class AsyncStream:
         deadline: Deadline,
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        self._current = _Current()
+        self._current: _Current[AsyncCall] = _Current()
         self._chunks = _aread(begin, attempts, deadline, sleep, self._current)
 
     def __aiter__(self) -> "AsyncStream":
@@ -91,6 +102,16 @@ class AsyncStream:
             if self._current.is_cancelled:
                 raise StopAsyncIteration from None
             raise
+
+    async def stop(self) -> None:
+        """Have the server end the text here; to be called from any task, and read on after.
+
+        The last chunk says "cancelled" and counts all that was written until then. Over HTTP, and
+        when the server can't be asked, this is `cancel`.
+        """
+        self._current.is_stopped = True
+        if self._current.call is not None and not await self._current.call.stop():
+            await self.cancel()
 
     async def cancel(self) -> None:
         """End the request; the server frees its slot. Harmless when it has ended."""
@@ -112,16 +133,25 @@ class AsyncStream:
         await self.cancel()
 
 
-class _Current:
-    """The call that is under way, for a cancel to reach it.
+AnyCall = TypeVar("AnyCall", Call, AsyncCall)
+
+
+class _Current(Generic[AnyCall]):
+    """The call that is under way, for a cancel or a stop to reach it.
 
     It stands between a stream and its generator, which must not know the stream: without a cycle
     a stream that is forgotten is freed at once, and its request ended.
     """
 
     def __init__(self) -> None:
-        self.call: Call | AsyncCall | None = None
+        self.call: AnyCall | None = None
         self.is_cancelled = False
+        self.is_stopped = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further attempt is wanted."""
+        return self.is_cancelled or self.is_stopped
 
     def cancel(self) -> None:
         self.is_cancelled = True
@@ -134,14 +164,15 @@ def _read(
     attempts: Iterator[Attempt],
     deadline: Deadline,
     sleep: Callable[[float], object],
-    current: _Current,
+    current: _Current[Call],
 ) -> Generator[Chunk, None, None]:
     for attempt in attempts:
-        if current.is_cancelled:
+        if current.is_over:
             return
         with attempt:
             current.call = call = begin()
-            if current.is_cancelled:  # by another thread, meanwhile
+            # By another thread, meanwhile:
+            if current.is_cancelled or (current.is_stopped and not call.stop()):
                 call.cancel()
                 return
             with closing(call.chunks()) as chunks:
@@ -167,10 +198,10 @@ async def _aread(
     attempts: Iterator[Attempt],
     deadline: Deadline,
     sleep: Callable[[float], Awaitable[object]],
-    current: _Current,
+    current: _Current[AsyncCall],
 ) -> AsyncGenerator[Chunk, None]:
     for attempt in attempts:
-        if current.is_cancelled:
+        if current.is_over:
             return
         with attempt:
             current.call = call = begin()

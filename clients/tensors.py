@@ -17,6 +17,8 @@ from clients.messages import Output
 # The two models of the server that people use.
 UNARY_MODEL = "completion"
 STREAM_MODEL = "completion_stream"
+# The one behind both, which a loaded version of the language model is a version of.
+ENGINE_MODEL = "gpt"
 
 # Optional inputs of both, name to Triton data type.
 SETTINGS = {

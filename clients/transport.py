@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from clients.attempts import Deadline
 from clients.envelope import Envelope
 from clients.errors import ClientError
-from clients.messages import Chunk, Completion
+from clients.messages import Chunk, Completion, ServerInfo
 from clients.tensors import Tensor
 
 Tensors = tuple[Tensor, ...]
@@ -21,6 +21,9 @@ class Call(Protocol):
     def cancel(self) -> None:
         """End it from any thread; `chunks` then raises, or ends."""
 
+    def stop(self) -> bool:
+        """Have the server end it, from any thread; whether `chunks` goes on to a last chunk."""
+
 
 class Transport(Protocol):
     """Long-lived connections to one server, shared by threads."""
@@ -34,6 +37,9 @@ class Transport(Protocol):
     def is_ready(self, deadline: Deadline) -> bool:
         """Whether both models are loaded."""
 
+    def describe(self, deadline: Deadline) -> ServerInfo:
+        """What the server has loaded."""
+
     def close(self) -> None:
         """Drop the connections and what is in flight."""
 
@@ -46,6 +52,9 @@ class AsyncCall(Protocol):
 
     def cancel(self) -> None:
         """End it from any task; `chunks` then raises, or ends."""
+
+    async def stop(self) -> bool:
+        """Have the server end it, from any task; whether `chunks` goes on to a last chunk."""
 
 
 class AsyncTransport(Protocol):
@@ -61,6 +70,9 @@ class AsyncTransport(Protocol):
 
     async def is_ready(self, deadline: Deadline) -> bool:
         """Whether both models are loaded."""
+
+    async def describe(self, deadline: Deadline) -> ServerInfo:
+        """What the server has loaded."""
 
     async def close(self) -> None:
         """Drop the connections and what is in flight."""

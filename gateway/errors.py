@@ -1,9 +1,11 @@
 """What the gateway refuses or fails with, as one tree; each has its HTTP status and OpenAI type.
 
     GatewayError                 500 server_error
+    ├── ConfigError              an option, file or database that `serve` can't start with
     ├── InvalidRequest           400 invalid_request_error
     │   ├── NotFound             404
     │   ├── SlowBody             408
+    │   ├── Conflict             409                         somebody else changed it meanwhile
     │   ├── TooLarge             413
     │   └── WrongContentType     415
     ├── Unauthorized             401 authentication_error
@@ -57,6 +59,10 @@ class GatewayError(Exception):
         return {"error": told}
 
 
+class ConfigError(GatewayError):
+    """What the gateway was started with can't be used; for whoever runs it, not for callers."""
+
+
 class InvalidRequest(GatewayError):
     """The request can't be served as it is; sending it again won't help."""
 
@@ -80,6 +86,12 @@ class WrongContentType(InvalidRequest):
     """A body that doesn't say that it is JSON."""
 
     status = 415
+
+
+class Conflict(InvalidRequest):
+    """The change was made to a state that is no longer the newest."""
+
+    status = 409
 
 
 class TooLarge(InvalidRequest):

@@ -9,13 +9,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    AsyncExitStack,
     aclosing,
     asynccontextmanager,
     contextmanager,
     nullcontext,
 )
 
-from clients import Chunk, ClientError
+from clients import Chunk
 from gateway.errors import (
     Disconnected,
     GatewayError,
@@ -27,12 +28,11 @@ from gateway.errors import (
 )
 from gateway.flights import Flight, chunks_of
 from gateway.messages import Answer, Outcome, Served
-from gateway.stages import Backend, Stages
+from gateway.stages import Backend, Call, Stages
 from gateway.upstream import GRACE_S, Upstream, client_errors
 
 BYTES_PER_TOKEN = 3  # of code, so that an estimate is rather too high
 DEFAULT_MAX_TOKENS = 64  # the engine's own
-MAX_SHADOWS = 8
 
 _OUTCOMES: dict[type[GatewayError], Outcome] = {
     Superseded: "superseded",
@@ -51,27 +51,25 @@ class Service:
         self.stages = stages
         self.num_running = 0
         self._upstream = upstream
-        self._shadows: set[asyncio.Task[None]] = set()
 
     async def answer(self, flight: Flight) -> AsyncGenerator[Chunk, None]:
         """The answer's chunks; raises GatewayError. To be closed where it isn't read to its end."""
-        stages, caller, request = self.stages, flight.caller, flight.request
         with self._told(flight), self._timed(flight):
             async with self._allowed(flight):
                 with self._newest(flight):
-                    backend = stages.routes.pick(caller, request)
+                    backend = self.stages.routes.pick(flight.caller, flight.request)
                     flight.served = served = served_by(backend)
-                    outcome, answer = await self._cached(flight, served)
-                    if answer is None:
-                        with client_errors():
-                            async with self._room(flight), self._breaker(backend):
-                                async for chunk in self._asked(flight, backend, served):
-                                    yield chunk
-                        await self._keep(flight, served)
-                    else:
-                        for chunk in chunks_of(answer):
+                    outcome, known = await self._cached(flight, served)
+                    if known is not None:
+                        for chunk in chunks_of(known):
                             self._pass(flight, chunk, outcome)
                             yield chunk
+                        return
+                    # Closed before the observers are told: what the engine counted is theirs.
+                    async with aclosing(self._asked(flight, backend, served)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    await self._keep(flight, served)
 
     @contextmanager
     def _told(self, flight: Flight) -> Iterator[None]:
@@ -116,14 +114,14 @@ class Service:
         if limiter is None:
             yield
             return
-        reserved = most_tokens(flight)
         with self.stage(flight, "limits"):
-            flight.headers.update((await limiter.take(caller, reserved)).headers())
+            allowance = await limiter.take(caller, most_tokens(flight))
+        flight.headers.update(allowance.headers())
         try:
             yield
         finally:
             used = flight.usage.prompt_tokens + flight.usage.completion_tokens
-            await limiter.settle(caller, reserved, used)
+            await limiter.settle(allowance, used)
 
     @contextmanager
     def _newest(self, flight: Flight) -> Iterator[None]:
@@ -143,6 +141,8 @@ class Service:
         for outcome, cache in self.stages.caches.items():
             with self.stage(flight, "cache"):
                 answer = await cache.get(flight.caller, flight.request, served)
+            if self.stages.on_lookup:
+                self.stages.on_lookup(outcome, answer is not None)
             if answer is not None:
                 flight.headers["x-nanotriton-cache"] = outcome
                 return outcome, answer
@@ -153,19 +153,26 @@ class Service:
             return nullcontext()
         return self.stages.admission.enter(flight.caller, flight.left_s())
 
-    def _breaker(self, backend: Backend) -> AbstractAsyncContextManager[object]:
+    def _breaker(self, backend: Backend) -> AbstractAsyncContextManager[Call | None]:
         return self.stages.breaker_of(backend).guard() if self.stages.breaker_of else nullcontext()
 
     async def _asked(
         self, flight: Flight, backend: Backend, served: Served
     ) -> AsyncGenerator[Chunk, None]:
-        """The engine's own answer."""
-        for observer in self.stages.observers:
-            observer.begin(flight.caller, flight.request, served)
-        self._shadow(flight)
-        with self.stage(flight, "upstream"):
-            async with aclosing(self._upstream.chunks(backend, flight)) as chunks:
-                async for chunk in chunks:
+        """The engine's own answer, when it is this request's turn."""
+        with client_errors():
+            async with AsyncExitStack() as stack:
+                with self.stage(flight, "queue"):
+                    await stack.enter_async_context(self._room(flight))
+                call = await stack.enter_async_context(self._breaker(backend))
+                for observer in self.stages.observers:
+                    observer.begin(flight.caller, flight.request, served)
+                self._shadow(flight)
+                stack.enter_context(self.stage(flight, "upstream"))
+                chunks = self._upstream.chunks(backend, flight)
+                async for chunk in await stack.enter_async_context(aclosing(chunks)):
+                    if call:
+                        call.answered()
                     self._pass(flight, chunk, "ok")
                     yield chunk
 
@@ -187,21 +194,17 @@ class Service:
                 observer.finish(finished, flight.trace)
 
     def _shadow(self, flight: Flight) -> None:
-        """Send a copy to another version; nobody reads its answer, and too many are dropped."""
+        """Another version may get a copy, whose answer nobody reads."""
+        if self.stages.shadows is None:
+            return
         backend = self.stages.routes.shadow(flight.caller, flight.request)
-        if backend is not None and len(self._shadows) < MAX_SHADOWS:
-            copy = Flight(flight.caller, flight.request)
-            task = asyncio.create_task(self._thrown_away(copy, backend))
-            self._shadows.add(task)
-            task.add_done_callback(self._shadows.discard)
+        if backend is not None:
+            self.stages.shadows.begin(backend, flight.caller, flight.request)
 
-    async def _thrown_away(self, copy: Flight, backend: Backend) -> None:
-        try:
-            async with aclosing(self._upstream.chunks(backend, copy)) as chunks:
-                async for _ in chunks:
-                    pass
-        except ClientError:
-            pass  # a shadow's failure is nobody's
+    def refused(self, error: GatewayError) -> None:
+        """Tell that a caller is told of an error, here or before its request got here."""
+        if self.stages.on_refusal:
+            self.stages.on_refusal(error)
 
     @staticmethod
     def stage(flight: Flight, name: str) -> AbstractContextManager[None]:

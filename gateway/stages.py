@@ -6,8 +6,9 @@ A stage that is None is left out. Knows nothing of how any of them works.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from gateway.errors import GatewayError
 from gateway.messages import Answer, Caller, CompletionRequest, Finished, Outcome, Served
 
 
@@ -31,8 +32,8 @@ class RateLimiter(Protocol):
     async def take(self, caller: Caller, tokens: int) -> Allowance:
         """Reserve; raises RateLimited."""
 
-    async def settle(self, caller: Caller, reserved_tokens: int, used_tokens: int) -> None:
-        """Give back what wasn't used."""
+    async def settle(self, allowance: Any, used_tokens: int) -> None:
+        """Count what was used instead of what was reserved."""
 
 
 class Budgets(Protocol):
@@ -80,10 +81,17 @@ class Admission(Protocol):
         """A place among those that run; raises Busy, RateLimited or Timeout."""
 
 
+class Call(Protocol):
+    """One request that a breaker watches."""
+
+    def answered(self) -> None:
+        """The first chunk is there: Triton lives."""
+
+
 class Breaker(Protocol):
     """Stops asking a Triton that fails (gateway.breaker)."""
 
-    def guard(self) -> AbstractAsyncContextManager[object]:
+    def guard(self) -> AbstractAsyncContextManager[Call]:
         """Raises Unavailable while it is open; notes the client's errors that pass through."""
 
 
@@ -124,6 +132,13 @@ class Routes(Protocol):
         """All that may be asked."""
 
 
+class Shadows(Protocol):
+    """Copies for a backend on trial (gateway.routing)."""
+
+    def begin(self, backend: Any, caller: Caller, request: CompletionRequest) -> None:
+        """Send one, and wait for nothing."""
+
+
 class Trace(Protocol):
     """The trace of one request (gateway.insight)."""
 
@@ -147,11 +162,11 @@ class Traces(Protocol):
 class Observer(Protocol):
     """Who is told of every request: the ledger, metrics, the log, traces.
 
-    Both calls are cheap and don't raise: they stand in the way of the answer's first and last byte.
+    Both calls are cheap: they stand in the way of the answer's first and last byte.
     """
 
     def begin(self, caller: Caller, request: CompletionRequest, served: Served) -> None:
-        """The request goes to the engine."""
+        """The request goes to the engine; raises GatewayError when it must not."""
 
     def finish(self, finished: Finished, trace: Trace | None) -> None:
         """The request ended; called once, before its caller has the answer's last byte."""
@@ -169,5 +184,8 @@ class Stages:
     caches: Mapping[Outcome, Cache] = field(default_factory=dict)
     admission: Admission | None = None
     breaker_of: Callable[[Backend], Breaker] | None = None
+    shadows: Shadows | None = None
     traces: Traces | None = None
     observers: Sequence[Observer] = ()
+    on_lookup: Callable[[Outcome, bool], None] | None = None  # a cache was asked; whether it knew
+    on_refusal: Callable[[GatewayError], None] | None = None  # a caller is told of an error

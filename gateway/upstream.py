@@ -12,13 +12,15 @@ its slot within a step. Knows nothing of keys, limits or HTTP.
 import logging
 import re
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 import clients
 from clients import AsyncCompletionClient, Chunk, ClientError
 from clients.tensors import SETTINGS
 from gateway.errors import GatewayError, InvalidRequest, Timeout, Unavailable
 from gateway.flights import Flight
+from gateway.messages import Caller, CompletionRequest, Usage
+from gateway.reading import read
 from gateway.stages import Backend
 
 # The engine ends a text at its deadline by itself; Triton gets this much longer to say so.
@@ -36,29 +38,33 @@ class Upstream:
         self._clients: dict[str, AsyncCompletionClient] = {}
 
     def chunks(self, backend: Backend, flight: Flight) -> AsyncGenerator[Chunk, None]:
-        """The answer as it comes; raises ClientError. Closing it ends the engine's work."""
+        """The answer as it comes; raises ClientError.
+
+        Closing it ends the engine's work, and the flight notes what was written until then.
+        """
         request = flight.request
         left_s = max(flight.left_s(), 0.001)
-        return self._read(
-            self._client(backend).stream(
-                request.prompt,
-                timeout_s=left_s + GRACE_S,
-                headers=flight.trace.headers() if flight.trace else None,
-                request_id=request.id,
-                in_pieces=request.stream,
-                **{
-                    **request.settings,
-                    "timeout_ms": max(1, int(left_s * 1000)),
-                    "user": flight.caller.tenant,
-                },
-            )
+        stream = self._client(backend).stream(
+            request.prompt,
+            timeout_s=left_s + GRACE_S,
+            headers=flight.trace.headers() if flight.trace else None,
+            request_id=request.id,
+            in_pieces=request.stream,
+            **{
+                **request.settings,
+                "timeout_ms": max(1, int(left_s * 1000)),
+                "user": flight.caller.tenant,
+            },
         )
+        return read(stream, flight.note)
 
-    @staticmethod
-    async def _read(stream: clients.AsyncStream) -> AsyncGenerator[Chunk, None]:
-        async with stream:
-            async for chunk in stream:
-                yield chunk
+    async def send(self, backend: Backend, caller: Caller, request: CompletionRequest) -> Usage:
+        """An answer that nobody reads, for its counts; raises ClientError."""
+        flight = Flight(caller, request)
+        async with aclosing(self.chunks(backend, flight)) as chunks:
+            async for chunk in chunks:
+                flight.note(chunk)
+        return flight.usage
 
     async def check(self, backend: Backend, timeout_s: float) -> None:
         """One real token; raises ClientError."""

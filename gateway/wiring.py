@@ -44,6 +44,7 @@ def build_parts(config: Config) -> Parts:
     traces = traces_to(config.trace_url, config.trace_rate)
     insight = Insight(metrics, RequestLog(log_prompts=config.log_prompts))
     stages = Stages(routes=FirstBackend(config), traces=traces, observers=(insight,))
+    stages.on_refusal = metrics.refused
     service = Service(stages, upstream)
     metrics.watch_requests(lambda: service.num_running)
     canary = Canary(upstream, stages.routes, config.canary_ttl_s)

@@ -1,9 +1,10 @@
-"""Notices that a client has gone away, and says so to whoever works for it.
+"""Notices that a client has gone away or ends a request by name, and says so to who works for it.
 
 Comes in: for each request a question ("is it cancelled?") and what to do then. One thread asks
 them all. Triton has no event for a cancelled request, so it must be asked; each question is a
 message to the server (about 0.1 ms), and the pauses grow with their number so that asking never
-takes more than a small share of a core.
+takes more than a small share of a core. A client that stays, to hear what was written until then,
+names the request instead. Knows nothing of Triton.
 """
 
 import threading
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 SHARE = 0.05  # of one core
+EARLY_S = 5.0  # a wish may come this long before its request
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,52 @@ class CancellationWatch:
                 return
             del self._watched[key]
         watched.on_cancel()
+
+
+class NamedRequests:
+    """Requests under way by the ids that their clients gave them, for a client to end one.
+
+    What came over two calls may be handed over in either order: a name that nothing runs under is
+    remembered for `EARLY_S`, and a request that then takes it ends at once.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cancel: dict[str, Callable[[], None]] = {}
+        self._early: dict[str, float] = {}  # when it was wished, oldest first
+
+    def add(self, name: str, cancel: Callable[[], None]) -> Callable[[], None]:
+        """Have `cancel` called when the name is; gives back how to forget it, at its end.
+
+        An empty name is none. Of two requests with one name the newer has it.
+        """
+        if not name:
+            return lambda: None
+        with self._lock:
+            self._forget_old()
+            self._cancel[name] = cancel
+            is_early = self._early.pop(name, None) is not None
+        if is_early:
+            cancel()
+        return lambda: self._remove(name, cancel)
+
+    def cancel(self, name: str) -> None:
+        """End the request of this name, or the one that is about to take it."""
+        with self._lock:
+            cancel = self._cancel.pop(name, None)
+            if cancel is None and name:
+                self._forget_old()
+                self._early[name] = self._clock()
+        if cancel is not None:
+            cancel()
+
+    def _remove(self, name: str, cancel: Callable[[], None]) -> None:
+        with self._lock:
+            if self._cancel.get(name) == cancel:
+                del self._cancel[name]
+
+    def _forget_old(self) -> None:
+        oldest_s = self._clock() - EARLY_S
+        while self._early and next(iter(self._early.values())) < oldest_s:
+            del self._early[next(iter(self._early))]

@@ -34,6 +34,7 @@ COMPLETION_TOKENS = "completion_tokens"  # of all texts of a request, also those
 LOGPROBS = "output_logprobs"  # a JSON text, empty when nobody asked
 INDEX = "index"  # in a stream: the number of the text that a piece belongs to
 STREAM = "stream"
+CANCEL = "cancel"  # ends the stream that has this request's id, and is answered with nothing
 
 # The ensemble `score`: its models, and its tensors besides those of its graph.
 SCORE_MODEL = "score"

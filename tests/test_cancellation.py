@@ -4,7 +4,7 @@ import time
 import pytest
 from running import wait_until
 
-from nanotriton.cancellation import CancellationWatch
+from nanotriton.cancellation import EARLY_S, CancellationWatch, NamedRequests
 
 
 @pytest.fixture
@@ -101,3 +101,58 @@ def test_asking_takes_a_small_share_of_a_core(watch):
         watch.add(key, is_cancelled, lambda: None)
     time.sleep(1.5)
     assert 0 < sum(spent) < 0.2  # rounds of 50 ms, each followed by a pause of a second
+
+
+class Clock:
+    """Time by hand, in seconds."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_named_request_is_cancelled_by_its_name_alone():
+    named, calls = NamedRequests(Clock()), []
+    named.add("a", lambda: calls.append("a"))
+    named.add("b", lambda: calls.append("b"))
+    named.cancel("b")
+    named.cancel("b")
+    assert calls == ["b"]
+
+
+def test_forgotten_name_cancels_nothing():
+    named, calls = NamedRequests(Clock()), []
+    forget = named.add("a", lambda: calls.append("a"))
+    forget()
+    named.cancel("a")
+    assert calls == []
+
+
+def test_older_request_does_not_take_the_name_from_the_newer():
+    named, calls = NamedRequests(Clock()), []
+    forget = named.add("a", lambda: calls.append("older"))
+    named.add("a", lambda: calls.append("newer"))
+    forget()
+    named.cancel("a")
+    assert calls == ["newer"]
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "expected"), [(EARLY_S, ["a"]), (EARLY_S + 1, [])], ids=["soon", "too late"]
+)
+def test_name_cancelled_early_ends_the_request_that_takes_it(waited_s, expected):
+    clock, calls = Clock(), []
+    named = NamedRequests(clock)
+    named.cancel("a")
+    clock.now_s = waited_s
+    named.add("a", lambda: calls.append("a"))
+    assert calls == expected
+
+
+def test_empty_name_is_no_name():
+    named, calls = NamedRequests(Clock()), []
+    named.add("", lambda: calls.append("x"))
+    named.cancel("")
+    named.add("", lambda: calls.append("y"))
+    assert calls == []

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from clients import Chunk
-from gateway.api.refusals import count, error_event, error_response, unexpected
+from gateway.api.refusals import error_event, error_response, unexpected
 from gateway.errors import Disconnected, GatewayError
 from gateway.flights import Flight
 from gateway.messages import Answer
@@ -78,12 +78,12 @@ class Answering(Response):
             error = unexpected()
         if error is None or isinstance(error, Disconnected):
             return
+        self._service.refused(error)
         if self._has_begun:
-            count(error, scope)
             await send({"type": "http.response.body", "body": error_event(error)})
         else:
             error.headers = {**self._flight.headers, **error.headers}
-            await error_response(error, scope)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
 
     async def _serve(self, send: Send) -> None:
         async with aclosing(self._service.answer(self._flight)) as chunks:

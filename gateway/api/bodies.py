@@ -40,7 +40,7 @@ class Bodies:
             self._check(headers, body)
         except GatewayError as error:
             error.headers["connection"] = "close"  # the rest of the body isn't read
-            await error_response(error, scope)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
         except _GoneError:
             return
         else:

@@ -12,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.types import Scope
 
 from gateway.api.options import refusal
 from gateway.errors import GatewayError, InvalidRequest, NotFound
@@ -44,18 +43,12 @@ def unexpected() -> GatewayError:
     return GatewayError("the gateway failed: try again, or tell its operator the x-request-id")
 
 
-def error_response(error: GatewayError, scope: Scope) -> Response:
-    """The answer that says it, counted."""
-    count(error, scope)
+def error_response(error: GatewayError) -> Response:
+    """The answer that says it."""
     headers = dict(error.headers)
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     return JSONResponse(error.body(), error.status, headers)
-
-
-def count(error: GatewayError, scope: Scope) -> None:
-    """Tell the gateway's metrics of an error that a caller is told."""
-    scope["app"].state.parts.metrics.refused(error)
 
 
 def error_event(error: GatewayError) -> bytes:
@@ -68,30 +61,29 @@ def add_handlers(app: FastAPI) -> None:
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, GatewayError)
-        return error_response(error, request.scope)
+        request.app.state.parts.service.refused(error)
+        return error_response(error)
 
-    async def invalid(request: Request, error: Exception) -> Response:
+    async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return error_response(refusal(error.errors()[0], ()), request.scope)
+        return error_response(refusal(error.errors()[0], ()))
 
     async def of_the_router(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path = request.url.path[:80]
         headers = error.headers
         if error.status_code == NotFound.status:
-            return error_response(
-                NotFound(f"there is nothing at {path!a}: see /docs"), request.scope
-            )
+            return error_response(NotFound(f"there is nothing at {path!a}: see /docs"))
         if error.status_code == MethodNotAllowed.status:
             told = MethodNotAllowed(
                 f"{path!a} doesn't take {request.method}: see /docs", headers=headers
             )
-            return error_response(told, request.scope)
-        return error_response(InvalidRequest(str(error.detail), headers=headers), request.scope)
+            return error_response(told)
+        return error_response(InvalidRequest(str(error.detail), headers=headers))
 
-    async def failed(request: Request, error: Exception) -> Response:
+    async def failed(_: Request, error: Exception) -> Response:
         del error  # starlette raises it again behind this answer, and the server logs it
-        return error_response(unexpected(), request.scope)
+        return error_response(unexpected())
 
     app.add_exception_handler(GatewayError, known)
     app.add_exception_handler(RequestValidationError, invalid)

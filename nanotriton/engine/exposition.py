@@ -13,6 +13,7 @@ from nanotriton.engine.meter import Labels, Sample
 
 PREFIX = "nanotriton_"
 RESTARTS = "engine_restarts_total"
+MODEL_INFO = "model_info"
 
 GAUGES = {
     "requests_waiting": ("num_waiting", "Requests that wait for a KV slot"),
@@ -67,6 +68,11 @@ class Exposition:
         self._metrics: dict[tuple[str, Labels], Metric] = {}
         self._shown: dict[tuple[str, Labels], float] = {}  # this engine's, to count on from
         self._pid: int | None = None
+
+    def show_model(self, facts: Labels) -> None:
+        """Show once what is served, as labels of a gauge that is always 1."""
+        description = "What this version is: its precision, its checkpoint, its context"
+        self._metric(MODEL_INFO, facts, description, is_gauge=True).set(1)
 
     def update(self, stats: Mapping[str, Any], restarts: Mapping[str, int]) -> None:
         """Show the newest counts; those of an engine that was started anew count on."""

@@ -210,3 +210,35 @@ def test_cancel_during_a_pause_ends_the_retries(playback: Playback, protocol: st
         streams.append(client.stream("hi"))
         assert list(streams[0]) == []
     assert len(playback.requests) == 1
+
+
+def test_stop_before_the_first_chunk_sends_nothing(playback: Playback, protocol: str) -> None:
+    with CompletionClient(playback.urls[protocol], protocol) as client:
+        stream = client.stream("hi")
+        stream.stop()
+        assert list(stream) == []
+    assert playback.requests == []
+
+
+def test_stop_over_http_leaves(playback: Playback) -> None:
+    playback.replies = [SLOW]
+    with CompletionClient(playback.urls["http"], "http") as client:
+        stream = client.stream("hi")
+        assert next(stream) == Chunk("one ")
+        stream.stop()
+        assert list(stream) == []
+    assert playback.is_left.wait(1)
+
+
+def test_stop_that_the_server_does_not_take_leaves(playback: Playback) -> None:
+    playback.replies = [SLOW, [Fail("INTERNAL", "unexpected inference input 'cancel'")]]
+
+    async def ask() -> list[Chunk]:
+        async with AsyncCompletionClient(playback.urls["grpc"]) as client:
+            stream = client.stream("hi")
+            await anext(stream)
+            await stream.stop()
+            return [chunk async for chunk in stream]
+
+    assert asyncio.run(ask()) == []
+    assert playback.is_left.wait(1)

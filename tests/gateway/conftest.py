@@ -1,10 +1,13 @@
-"""Fixtures of the gateway's tests: a real one in front of a real Triton."""
+"""Fixtures of the gateway's tests: a real one before a real Triton, and both kinds of database."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from postgres import Postgres, start_postgres
 from running import RunningServer
 
+from gateway.storage import Database
 from tests.gateway.gateways import RunningGateway, running_gateway
 
 
@@ -15,3 +18,36 @@ def gateway(
     """An open gateway for tests that do it no harm."""
     with running_gateway(server, tmp_path_factory.mktemp("gateway")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for tests that do it no harm."""
+    running = start_postgres()
+    yield running
+    running.remove()
+
+
+@pytest.fixture
+def fragile_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for a test that kills it."""
+    running = start_postgres()
+    yield running
+    running.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty database is, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/gateway.sqlite"
+    return request.getfixturevalue("postgres").new_url()  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An upgraded database, once of each kind."""
+    opened = Database(database_url)
+    opened.upgrade()
+    yield opened
+    opened.close()

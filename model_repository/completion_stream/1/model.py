@@ -6,6 +6,7 @@ the same server started, so streams and unary completions share one batch.
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from nanotriton.cancellation import CancellationWatch
+from nanotriton.cancellation import CancellationWatch, NamedRequests
 from nanotriton.contract import (
+    CANCEL,
     COMPLETION_TOKENS,
     FINISH_REASON,
     INDEX,
@@ -56,6 +58,7 @@ class TritonPythonModel:
         self._client = EngineClient(socket_path(repository, int(folder.name), os.getppid()))
         self._client.wait_ready(READY_TIMEOUT_S)
         self._watch = CancellationWatch()
+        self._named = NamedRequests(time.monotonic)
         url = os.environ.get(ENDPOINT)
         self._spans = RequestSpans(url) if url else None
 
@@ -78,6 +81,10 @@ class TritonPythonModel:
     def _start(self, request: Any, sender: Any) -> None:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         refuse_unknown(request.parameters())
+        if bool(tensors.get(CANCEL, [False])[0]):
+            self._named.cancel(request.request_id())
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            return
         text = tensors.get(TEXT_INPUT)
         if text is None:  # the server lets it pass when an optional input is there
             raise InvalidRequest(f"the input {TEXT_INPUT} is missing: send the prompt in it")
@@ -106,7 +113,7 @@ class TritonPythonModel:
             in_pieces=in_pieces,
             on_end=on_end,
         )
-        stream.start(prompt)
+        stream.start(prompt, self._named, request.request_id())
 
 
 class Stream:
@@ -134,11 +141,13 @@ class Stream:
         self._in_pieces = in_pieces
         self._on_end = on_end
         self._texts = Texts(settings)
+        self._forget_name: Callable[[], None] = lambda: None
         self._request_id: int | None = None
         self._is_cancelled = False
 
-    def start(self, prompt: list[int]) -> None:
-        """Submit the request and watch whether its client stays."""
+    def start(self, prompt: list[int], named: NamedRequests, name: str) -> None:
+        """Submit the request and watch whether its client stays, or ends it by its name."""
+        self._forget_name = named.add(name, self._cancel)
         self._watch.add(id(self), self._sender.is_cancelled, self._cancel)
         self._request_id = self._client.submit(prompt, self._settings, self._on_event)
         if self._is_cancelled:  # before it was submitted
@@ -153,6 +162,7 @@ class Stream:
         self._texts.add(event)
         if self._texts.is_whole:
             self._watch.remove(id(self))  # before the final response, see CancellationWatch
+            self._forget_name()
             if self._on_end:
                 self._on_end(event)
         if isinstance(event, Failure):

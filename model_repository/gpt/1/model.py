@@ -33,11 +33,13 @@ from nanotriton.contract import (
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event
 from nanotriton.engine.exposition import Exposition
+from nanotriton.engine.meter import Labels
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.engine.texts import Texts
 from nanotriton.errors import InvalidRequest, NanotritonError
+from nanotriton.manifest import Manifest
 from nanotriton.tokenizer import load_tokenizer
 from nanotriton.tracing import ENDPOINT, RequestSpans
 
@@ -69,6 +71,7 @@ class TritonPythonModel:
         url = os.environ.get(ENDPOINT)
         self._spans = RequestSpans(url) if url else None
         self._exposition = Exposition(make_family, (("version", args["model_version"]),))
+        self._exposition.show_model(model_facts(Manifest.load(folder)))
         self._stopping = threading.Event()
         self._metrics = threading.Thread(target=self._show_metrics, name="metrics", daemon=True)
         self._metrics.start()
@@ -95,6 +98,16 @@ class TritonPythonModel:
                 self._exposition.update(self._client.stats(), self._supervisor.restarts)
             except NanotritonError:
                 continue  # the engine is starting again; the page keeps what it showed
+
+
+def model_facts(manifest: Manifest) -> Labels:
+    """What the metrics page tells of the model."""
+    return (
+        ("precision", manifest.precision),
+        ("checkpoint", manifest.checkpoint_sha256[:12]),
+        ("context", str(manifest.context)),
+        ("runner", manifest.runner),
+    )
 
 
 def make_family(name: str, description: str, is_gauge: bool) -> Any:
