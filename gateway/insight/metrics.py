@@ -84,8 +84,8 @@ class Metrics:
         self._time(version, usage, outcome, finished.times)
 
     def refused(self, error: GatewayError) -> None:
-        """Count a refusal by the error's type, such as rate_limit_error or insufficient_quota."""
-        self._refusals.labels(error.type).inc()
+        """Count an error that a caller is told by its type, such as rate_limit_error."""
+        self._errors.labels(error.type).inc()
 
     def looked_up(self, cache: str, *, hit: bool) -> None:
         """Count one look into a cache: "responses" or "typeahead"."""
@@ -153,7 +153,7 @@ class Metrics:
                 if is_now
             },
             "caches": caches,
-            "refusals": _by_one(self._refusals, "type"),
+            "errors": _by_one(self._errors, "type"),
             "budget_warnings": int(_value(self._warnings)),
             "events": _by_one(self._events, "kind"),
             "ledger_rows_waiting": int(_value(self._ledger_rows)),
@@ -199,7 +199,7 @@ class Metrics:
         )
 
     def _define_stages(self) -> None:
-        self._refusals = self._counter("refusals", "Requests refused, by the error.", "type")
+        self._errors = self._counter("errors", "Errors that callers were told.", "type")
         self._lookups = self._counter("cache_lookups", "Looks into caches.", "cache", "result")
         self._events = self._counter("events", "What became of completions shown.", "kind")
         self._warnings = self._counter("budget_warnings", "Answers over a soft budget.")

@@ -33,6 +33,14 @@ def test_requests_are_counted_and_timed(gateway: RunningGateway) -> None:
     assert "stable/nanotriton/1" in stats["versions"]
 
 
+def test_errors_that_callers_are_told_are_counted(gateway: RunningGateway) -> None:
+    before = counted(gateway, "nanotriton_gateway_errors_total")
+    assert gateway.post(b"{").status_code == 400
+    assert gateway.complete(top_k=-1).status_code == 400
+    assert gateway.complete(prompt="a " * 3000).status_code == 400  # the engine's refusal
+    assert counted(gateway, "nanotriton_gateway_errors_total") == before + 3
+
+
 def test_openmetrics_is_there_for_who_asks(gateway: RunningGateway) -> None:
     accept = {"accept": "application/openmetrics-text; version=1.0.0"}
     with gateway.http(headers=accept) as http:

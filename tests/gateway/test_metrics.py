@@ -119,7 +119,7 @@ def test_stats_tell_totals_states_and_quantiles(metrics: Metrics) -> None:
         **{"prompt": 20, "completion": 42},
         **{"wasted": {"superseded": 21}, "cached": {}},
     }
-    assert told["refusals"] == {"rate_limit_error": 1, "overloaded_error": 1}
+    assert told["errors"] == {"rate_limit_error": 1, "overloaded_error": 1}
     assert told["caches"] == {"typeahead": {"hit": 1, "miss": 1}}
     assert told["breakers"] == {"stable": "open"}
     assert (told["queue"], told["ledger_rows_waiting"]) == ({"running": 3, "waiting": 4}, 5)
