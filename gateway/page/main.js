@@ -68,7 +68,7 @@ async function ask() {
 function wish() {
   const suffix = settings.infill.checked && editor.after.trim() ? editor.after : undefined;
   return {
-    model: "default", prompt: editor.before, suffix, session,
+    prompt: editor.before, suffix, session,
     max_tokens: Number(settings.max_tokens.value),
     temperature: Number(settings.temperature.value),
     stop_at: settings.stop_at.value, truncate: "left", token_healing: true,

@@ -51,9 +51,10 @@ def test_openmetrics_is_there_for_who_asks(gateway: RunningGateway) -> None:
 
 @pytest.mark.parametrize("path", ["/metrics", "/stats"])
 def test_insight_is_not_public(server: RunningServer, tmp_path: Path, path: str) -> None:
-    words = ("--host", "127.0.0.1")
-    with running_gateway(server, tmp_path, *words) as closed, closed.http() as http:
-        assert http.get(path).status_code == 401
+    forwarded = {"x-forwarded-for": "203.0.113.9"}  # as a proxy says whom it asks for
+    with running_gateway(server, tmp_path, "--host", "127.0.0.1") as closed, closed.http() as http:
+        assert http.get(path).status_code == 200
+        assert http.get(path, headers=forwarded).status_code == 401
 
 
 def test_log_has_one_json_line_for_each_request_and_no_prompt(gateway: RunningGateway) -> None:
