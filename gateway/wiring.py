@@ -1,7 +1,8 @@
 """What a gateway is made of: every stage built from the configuration, in one place.
 
 Comes in: a Config. Goes out: Parts, with what is done once before the first request in `starting`,
-what goes on beside requests in `running`, and what is ended, the last one first, in `closing`. Knows nothing of HTTP.
+what goes on beside requests in `running`, and what is ended, the last one first, in `closing`.
+Knows nothing of HTTP.
 """
 
 import asyncio
