@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export import slot_attention
+from nanotriton import contract
 from nanotriton.contract import GRAPH_FILE
 
 OPSET = 20
@@ -106,6 +107,8 @@ def write_model(
         ir_version=helper.find_min_ir_version_for(opsets[:1]),
         producer_name="nanotriton",
     )
+    if functions:
+        helper.set_model_props(proto, {contract.SLOT_ATTENTION: str(slot_attention.VERSION)})
     onnx.save_model(proto, folder / graph_file)
     onnx.checker.check_model(str(folder / graph_file), full_check=True)
 

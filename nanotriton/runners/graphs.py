@@ -11,7 +11,7 @@ from pathlib import Path
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from nanotriton.contract import GRAPH_FILE
+from nanotriton.contract import GRAPH_FILE, SLOT_ATTENTION
 from nanotriton.errors import RunnerError
 from nanotriton.manifest import Manifest
 from nanotriton.runners.native import find_library
@@ -55,6 +55,7 @@ DETERMINISTIC = GraphUse(only=GRAPH_FILE)
 class Graphs:
     """One session a graph; raises RunnerError for what can't be opened.
 
+    `has_native_attention` is false for a version from before it, and where there is no library.
     With `spinning` the threads wait busily between the nodes of a step.
     """
 
@@ -81,6 +82,8 @@ class Graphs:
             return _open_session(folder, graph_file, num_threads, spinning, library)
 
         self._main = open_session(main)
+        metadata = self._main.get_modelmeta().custom_metadata_map
+        self.has_native_attention = library is not None and SLOT_ATTENTION in metadata
         self._decode = self._main
         self._max_decode_rows = 0
         if decode is None or use.only is not None:

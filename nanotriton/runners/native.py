@@ -10,9 +10,9 @@ import functools
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+BUILD = "install nanotriton again where there is a C++ compiler (GCC 12 or Clang 15)"
 FOLDER = Path(__file__).parent.parent / "native"
 NAME = "attention"
-STANDARD = "ONNX Runtime"
 
 
 @functools.cache
@@ -23,6 +23,13 @@ def find_library() -> Path | None:
         if path.is_file() and _loads(path):
             return path
     return None
+
+
+def describe_attention() -> str:
+    """Which attention there is on this machine, and the mend of none."""
+    if find_library() is None:
+        return f"ONNX Runtime's: there is no native library, {BUILD}"
+    return f"native, with {instruction_set()} instructions"
 
 
 def instruction_set() -> str:
