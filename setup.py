@@ -20,7 +20,9 @@ setup(
         Extension(
             "nanotriton.native.attention",
             [f"{FOLDER}/attention.cpp"],
-            depends=[f"{FOLDER}/{name}" for name in ("kernel.h", "ort_abi.h", "work.h")],
+            depends=[
+                f"{FOLDER}/{name}" for name in ("kernel.h", "ort_abi.h", "vectors.h", "work.h")
+            ],
             extra_compile_args=FLAGS,
             language="c++",
             optional=True,
