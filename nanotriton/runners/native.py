@@ -16,10 +16,10 @@ NAME = "attention"
 
 
 @functools.cache
-def find_library() -> Path | None:
-    """The library that fits this Python and loads here; None when there is none."""
+def find_library(folder: Path = FOLDER) -> Path | None:
+    """The library in `folder` that fits this Python and loads here; None when there is none."""
     for suffix in EXTENSION_SUFFIXES:
-        path = FOLDER / f"{NAME}{suffix}"
+        path = folder / f"{NAME}{suffix}"
         if path.is_file() and _loads(path):
             return path
     return None
