@@ -62,10 +62,10 @@ def feeds_of(sizes):
     return feeds
 
 
-def open_session(sizes, library, num_threads=1):
+def open_session(sizes, library, num_threads=1, op=None):
     """A session of the operator alone, by the library or by the function."""
     names = [*slot_attention.INPUTS, *(slot_attention.SCALES if sizes.is_int8 else ())]
-    op = slot_attention.INT8 if sizes.is_int8 else slot_attention.FLOAT
+    op = op or (slot_attention.INT8 if sizes.is_int8 else slot_attention.FLOAT)
     node = helper.make_node(
         op,
         names,

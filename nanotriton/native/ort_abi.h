@@ -48,7 +48,6 @@ constexpr Function<26, Status*(const char*, Domain**)> CREATE_DOMAIN;
 constexpr Function<27, Status*(Domain*, const struct CustomOp*)> ADD_OPERATOR;
 constexpr Function<28, Status*(SessionOptions*, Domain*)> ADD_DOMAIN;
 constexpr Function<51, Status*(Value*, void**)> GET_DATA;
-constexpr Function<60, Status*(const Shape*, ElementType*)> GET_ELEMENT_TYPE;
 constexpr Function<61, Status*(const Shape*, size_t*)> GET_RANK;
 constexpr Function<62, Status*(const Shape*, int64_t*, size_t)> GET_DIMENSIONS;
 constexpr Function<65, Status*(const Value*, Shape**)> GET_SHAPE;

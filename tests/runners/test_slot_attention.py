@@ -148,6 +148,12 @@ def test_sizes_that_do_not_fit_are_an_error_of_the_call(library, wrong):
     session.run(None, feeds)  # and the next one is answered
 
 
+def test_cache_of_another_type_is_refused_when_the_graph_is_opened(library):
+    sizes = Sizes(lengths=(3,), is_int8=True)
+    with pytest.raises(ORT_ERRORS, match="SlotAttention"):
+        open_session(sizes, library, op=slot_attention.FLOAT)
+
+
 def test_heads_of_over_256_dimensions_are_refused(library):
     sizes = Sizes(num_heads=1, head_dim=264, lengths=(3,))
     with pytest.raises(ORT_ERRORS, match="8 to 256 dimensions"):
