@@ -10,7 +10,7 @@ import functools
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-BUILD = "install nanotriton again where there is a C++ compiler (GCC 12 or Clang 15)"
+BUILD = "install nanotriton again where there is a C++ compiler (GCC 12 or newer)"
 FOLDER = Path(__file__).parent.parent / "native"
 NAME = "attention"
 
