@@ -45,8 +45,8 @@ MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
 ARTIFACT_FILES = (*MODEL_FILES, PLAN_FILE, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
     "fp16": "weights stored in 16 bits, computed with in float32",
-    "int8": "8-bit linears",
-    "int4": "linears of 4 bits, attention and head of 8",
+    "int8": "8-bit linears and embeddings",
+    "int4": "4-bit linears, embeddings and head of 8 bits",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
 }
 ROUNDINGS = {

@@ -7,7 +7,7 @@ from export.blockwise import BLOCK_SIZE, pack, quantize_blocks, round_weight
 from export.checkpoint import load_checkpoint
 from export.model_file import Model, read_model, write_model
 from export.parity import default_text, measure_parity
-from export.rotated import HEAD_BIAS, rotate_model
+from export.rotated import GAIN_BIAS, HEAD_BIAS, rotate_model
 from nanotriton.runners.ort import OrtRunner
 
 # An activation has 8 bits a block: half a step of 1/127 of its block's largest value, many of
@@ -22,13 +22,15 @@ def untie(content):
 def restored(model):
     """The model whose weights are those that the codes stand for, in float32."""
     weights = {name: np.array(weight) for name, weight in model.weights.items()}
+    for name in ("wte.weight", "wpe.weight"):
+        scale = np.abs(weights[name]).max(axis=1, keepdims=True) / 127
+        weights[name] = np.rint(weights[name] / scale) * scale
     for node in model.nodes:
         is_head = node.op_type == "Gemm"
-        if is_head or (node.op_type == "MatMul" and node.input[1] in weights):
-            name = node.input[1]
+        name = node.input[1] if len(node.input) > 1 else ""
+        if name != "wte.weight" and (is_head or node.op_type == "MatMul") and name in weights:
             weight = weights[name].T if is_head else weights[name]
-            bits = 8 if is_head or ".attn." in name else 4
-            found = round_weight(weight, bits).restored(len(weight))
+            found = round_weight(weight, 4 if name.startswith("h.") else 8).restored(len(weight))
             weights[name] = np.ascontiguousarray(found.T if is_head else found)
     return Model(model.nodes, model.inputs, model.outputs, weights)
 
@@ -44,7 +46,8 @@ def test_graph_computes_with_the_weights_that_its_codes_stand_for(
     work = tmp_path / "work"
     write_artifact(load_checkpoint(nanogpt(change, **fields)), work, "pytest")
     exact = rotate_model(read_model(work))
-    assert (HEAD_BIAS in exact.weights) == fields.get("bias", True)
+    bias = HEAD_BIAS if change else GAIN_BIAS
+    assert (bias in exact.weights) == fields.get("bias", True)
     blocks, floats = quantize_blocks(exact), restored(exact)
     found = []
     for model in (blocks, floats):
@@ -89,13 +92,13 @@ def test_first_code_of_a_byte_stands_low():
     assert pack(codes, 8) is codes
 
 
-def test_embeddings_stay_float32_and_every_linear_has_blocks(artifact_of):
+def test_every_linear_has_blocks_and_no_matrix_stays_float32(artifact_of):
     model = read_model(artifact_of("int4"))
     matrices = {n for n, w in model.weights.items() if w.ndim == 2 and w.dtype == np.float32}
-    assert {name for name in matrices if "block_scale" not in name} == {"wte.weight", "wpe.weight"}
+    assert {name for name in matrices if "scale" not in name} == set()
     bits = [n.attribute for n in model.nodes if n.op_type == "MatMulNBits"]
     found = [one.i for attributes in bits for one in attributes if one.name == "bits"]
-    assert sorted(found) == [4] * 4 + [8] * 5
+    assert sorted(found) == [4] * 8 + [8] * 2  # the last norm's gain, and the head
 
 
 @pytest.mark.parametrize("mates", [[60, 1], [5, 33]], ids=str)
