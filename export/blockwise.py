@@ -1,9 +1,9 @@
 """A float32 model.onnx in, the same with 4-bit linears out.
 
-The linears of the blocks have 4-bit weights, the head 8-bit ones: in blocks along a column with a
-scale each (com.microsoft.MatMulNBits). A step of few rows only reads weights, so this is the
-fastest form there; activations are rounded to 8 bits a block at run time. Embeddings have 8 bits,
-and a tied head reads the same array (`export.embeddings`). Knows nothing of checkpoints, nor of the
+The linears of the blocks have 4-bit weights, in blocks along a column with a scale each
+(com.microsoft.MatMulNBits). A step of few rows only reads weights, so this is the fastest form
+there; activations are rounded to 8 bits a block at run time. Embeddings and head are those of
+`export.embeddings`. Knows nothing of checkpoints, nor of the
 graph with 8-bit rows (`export.quantized`).
 
 MEASURED
@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from export.architecture import is_linear
-from export.embeddings import block_form, is_tied, quantize_embeddings
+from export.embeddings import ACCURACY_LEVEL, quantize_tables, settled_head
 from export.model_file import CONTRIB_DOMAIN, Model
 
 BLOCK_SIZES = (32, 64, 128, 256)  # how many weights of a column have one scale
 BLOCK_SIZE = 256
-ACCURACY_LEVEL = 4  # products of 8-bit integers; without it a row takes up to 60 times longer
 # A block's range may be cut by so much: its extremes are rounded worse, all others better. With
 # 256 steps there is nothing to win.
 CUTS = {4: np.linspace(1, 0.7, 7, dtype=np.float32), 8: np.ones(1, np.float32)}
@@ -62,28 +61,26 @@ def quantize_blocks(
     model: Model, refine: Refine | None = None, block_size: int = BLOCK_SIZE
 ) -> Model:
     """Replace each product with a weight, and the embeddings; 4-bit weights may be refined."""
-    model = quantize_embeddings(model)
+    model = quantize_tables(model)
     nodes: list[NodeProto] = []
     weights: dict[str, NDArray[Any]] = {}
     for node in model.nodes:
+        if node.op_type == "Gemm":
+            head = settled_head(node, model.weights[node.input[1]].shape)
+            nodes += head.nodes
+            weights |= head.weights
+            continue
         bits = _num_bits(node, model)
         if bits is None:
             nodes.append(node)
-        elif node.op_type == "Gemm" and is_tied(node):
-            form = block_form(model)
-            weights |= form.weights
-            shape = model.weights[node.input[1]].shape
-            product = _product(node, [form.codes, form.scales], shape[::-1], 8, form.block_size)
-            nodes += [*form.nodes, product]
-        else:
-            weight = model.weights[node.input[1]]
-            weight = weight.T if node.op_type == "Gemm" else weight
-            blocks = round_weight(weight, bits, block_size)
-            if refine is not None and bits == 4:
-                blocks = refine(node, weight, blocks)
-            packed = _packed(node.input[1].removesuffix(".weight"), blocks)
-            weights |= packed
-            nodes.append(_product(node, packed, weight.shape, bits, block_size))
+            continue
+        weight = model.weights[node.input[1]]
+        blocks = round_weight(weight, bits, block_size)
+        if refine is not None and bits == 4:
+            blocks = refine(node, weight, blocks)
+        packed = _packed(node.input[1].removesuffix(".weight"), blocks)
+        weights |= packed
+        nodes.append(_product(node, packed, weight.shape, blocks))
     used = {name for node in nodes for name in node.input}
     kept = {name: model.weights[name] for name in model.weights if name in used}
     return Model(nodes, model.inputs, model.outputs, kept | weights)
@@ -98,22 +95,19 @@ def _packed(name: str, blocks: Blocks) -> dict[str, NDArray[Any]]:
 
 
 def _product(
-    node: NodeProto, packed: Iterable[str], shape: tuple[int, ...], bits: int, block_size: int
+    node: NodeProto, packed: Iterable[str], shape: tuple[int, ...], blocks: Blocks
 ) -> NodeProto:
     """In the place of one with a weight of a shape (in, out)."""
-    weight = [*packed]
-    if len(node.input) > 2:  # a bias, behind zero points and an order of inputs
-        weight += [""] * (4 - len(weight)) + [*node.input[2:]]
     return helper.make_node(
         "MatMulNBits",
-        [node.input[0], *weight],
+        [node.input[0], *packed],
         node.output,
         name=f"{node.input[1].removesuffix('.weight')}.blocks",
         domain=CONTRIB_DOMAIN,
         K=shape[0],
         N=shape[1],
-        bits=bits,
-        block_size=block_size,
+        bits=blocks.bits,
+        block_size=blocks.codes.shape[-1],
         accuracy_level=ACCURACY_LEVEL,
     )
 
@@ -128,12 +122,10 @@ def four_bit_inputs(model: Model) -> dict[str, int]:
 
 
 def _num_bits(node: NodeProto, model: Model) -> int | None:
-    """Of the weight of a linear; None when the node is none."""
-    if node.op_type == "Gemm":  # the head
-        return 8
+    """Of the weight of a linear; None when the node is none, nor the last norm's gain."""
     if node.op_type != "MatMul" or node.input[1] not in model.weights:
         return None
-    return 4 if is_linear(node.input[1]) else 8  # 8: the last norm's gain
+    return 4 if is_linear(node.input[1]) else 8
 
 
 def round_weight(weight: NDArray[Any], bits: int, block_size: int = BLOCK_SIZE) -> Blocks:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from export.embeddings import HeadForm, column_form, is_tied, quantize_embeddings
+from export.embeddings import Part, quantize_tables, signed_head
 from export.model_file import CONTRIB_DOMAIN, Model
 
 LARGEST = 127  # of a signed 8-bit weight
@@ -61,7 +61,7 @@ AFTER_NORM = _Activations("norm", 0, 127, 128, NORM_RANGE)
 
 def quantize_model(model: Model) -> Model:
     """Replace each product with a weight, and its bias, and the embeddings."""
-    model = quantize_embeddings(model)
+    model = quantize_tables(model)
     made_by = {node.output[0]: node for node in model.nodes}
     nodes: list[NodeProto] = []
     weights: dict[str, NDArray[Any]] = {}
@@ -72,8 +72,8 @@ def quantize_model(model: Model) -> Model:
             nodes.append(node)
             continue
         name = node.input[1].removesuffix(".weight")
-        weight = model.weights[node.input[1]]
-        bias, y = list(node.input[2:]), node.output[0]  # the head's: see export.rotated
+        weight, y = model.weights[node.input[1]], node.output[0]
+        bias: list[str] = []
         if not is_head and f"{name}.bias" in model.weights:
             added = next(rest)  # behind its product
             assert list(added.input) == [y, f"{name}.bias"], added
@@ -81,9 +81,9 @@ def quantize_model(model: Model) -> Model:
         linear = _Linear(
             name,
             _activations(made_by.get(node.input[0]), model.weights),
-            column_form() if is_head and is_tied(node) else None,
+            signed_head(node.input[1], len(weight)) if is_head else None,
         )
-        added_weights = linear.quantize(weight.T if is_head else weight)
+        added_weights = linear.quantize(weight)
         if bias and linear.moved in added_weights:
             added_weights[linear.moved] += model.weights[bias.pop()]
         weights |= added_weights
@@ -124,26 +124,21 @@ def _constants() -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """One product with a weight, in 8 bits: its own, or the one that the embeddings have."""
+    """One product with a weight, in 8 bits; the head's is a table."""
 
     name: str
     kind: _Activations
-    table: HeadForm | None = None
+    head: Part | None = None
 
     @property
     def moved(self) -> str:
         """The vector that undoes the activations' offset."""
         return f"{self.name}.moved"
 
-    @property
-    def zero_point(self) -> str:
-        """Zeros, which QGemm asks for where a weight has many scales."""
-        return f"{self.name}.zero_point"
-
     def quantize(self, weight: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """(in, out) float32 to int8 and (out,) scales; symmetric, rounded to nearest."""
-        if self.table is not None:
-            return self.table.weights | {self.zero_point: np.zeros(weight.shape[1], np.int8)}
+        if self.head is not None:
+            return self.head.weights
         amax = np.abs(weight).max(axis=0)  # (out,)
         scale = np.where(amax > 0, amax / LARGEST, 1).astype(np.float32)
         rounded = np.rint(weight / scale).astype(np.int8)
@@ -155,7 +150,7 @@ class _Linear:
 
     def nodes(self, x: str, y: str, bias: Sequence[str]) -> list[NodeProto]:
         """y = x @ weight + bias; the bias of moved activations is in `moved` already."""
-        made = [*self.table.nodes] if self.table is not None else []
+        made = [*self.head.nodes] if self.head is not None else []
 
         def node(op: str, *inputs: str, domain: str = "", **attributes: int) -> str:
             output = f"{self.name}.row8_{len(made)}"
@@ -182,9 +177,9 @@ class _Linear:
 
     def _product(self, node: _AddNode, x: str, bias: Sequence[str] = ()) -> str:
         scale, zero_point = f"{self.kind.name}.scale", f"{self.kind.name}.zero_point"
-        if self.table is not None:  # whose rows are the columns of the product
+        if self.head is not None:  # whose rows are the columns of the product
             rounded = [node("QuantizeLinear", x, scale, zero_point), scale, zero_point]
-            weight = [self.table.codes, self.table.scales, self.zero_point]
+            weight = ["head.signed", "head.scales", "head.zero_points"]
             return node("QGemm", *rounded, *weight, domain=CONTRIB_DOMAIN, transB=1)
         return node(
             "MatMulIntegerToFloat",

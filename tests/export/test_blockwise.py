@@ -5,14 +5,16 @@ from batches import decode, prefill
 from export.artifact import write_artifact
 from export.blockwise import BLOCK_SIZE, pack, quantize_blocks, round_weight
 from export.checkpoint import load_checkpoint
+from export.embeddings import LARGEST, TABLES
 from export.model_file import Model, read_model, write_model
 from export.parity import default_text, measure_parity
-from export.rotated import GAIN_BIAS, HEAD_BIAS, rotate_model
+from export.rotated import GAIN_BIAS, rotate_model
 from nanotriton.runners.ort import OrtRunner
 
 # An activation has 8 bits a block: half a step of 1/127 of its block's largest value, many of
 # them averaged in a product and added over 9 linears (measured on the tiny model: 2.1e-2).
 MAX_ACTIVATION_ERROR = 0.04
+NUM_COMPARED = 32  # of the best tokens
 
 
 def untie(content):
@@ -22,16 +24,15 @@ def untie(content):
 def restored(model):
     """The model whose weights are those that the codes stand for, in float32."""
     weights = {name: np.array(weight) for name, weight in model.weights.items()}
-    for name in ("wte.weight", "wpe.weight"):
-        scale = np.abs(weights[name]).max(axis=1, keepdims=True) / 127
-        weights[name] = np.rint(weights[name] / scale) * scale
+    for name in TABLES:
+        if name in weights:
+            scale = np.abs(weights[name]).max(axis=1, keepdims=True) / LARGEST
+            weights[name] = np.rint(weights[name] / scale) * scale
     for node in model.nodes:
-        is_head = node.op_type == "Gemm"
-        name = node.input[1] if len(node.input) > 1 else ""
-        if name != "wte.weight" and (is_head or node.op_type == "MatMul") and name in weights:
-            weight = weights[name].T if is_head else weights[name]
-            found = round_weight(weight, 4 if name.startswith("h.") else 8).restored(len(weight))
-            weights[name] = np.ascontiguousarray(found.T if is_head else found)
+        if node.op_type == "MatMul" and node.input[1] in weights:
+            name = node.input[1]
+            found = round_weight(weights[name], 4 if name.startswith("h.") else 8)
+            weights[name] = np.ascontiguousarray(found.restored(len(weights[name])))
     return Model(model.nodes, model.inputs, model.outputs, weights)
 
 
@@ -46,8 +47,7 @@ def test_graph_computes_with_the_weights_that_its_codes_stand_for(
     work = tmp_path / "work"
     write_artifact(load_checkpoint(nanogpt(change, **fields)), work, "pytest")
     exact = rotate_model(read_model(work))
-    bias = HEAD_BIAS if change else GAIN_BIAS
-    assert (bias in exact.weights) == fields.get("bias", True)
+    assert (GAIN_BIAS in exact.weights) == fields.get("bias", True)
     blocks, floats = quantize_blocks(exact), restored(exact)
     found = []
     for model in (blocks, floats):
@@ -56,7 +56,9 @@ def test_graph_computes_with_the_weights_that_its_codes_stand_for(
         (folder / "manifest.json").write_bytes((work / "manifest.json").read_bytes())
         write_model(model, folder)
         found.append(prefill(OrtRunner(folder, 1, 1), 0, ids))
-    assert np.abs(found[0] - found[1]).max() < MAX_ACTIVATION_ERROR * np.abs(found[1]).max()
+    settled = np.argsort(-found[0])[:, :NUM_COMPARED]  # the others have 4 bits in the head
+    errors = np.take_along_axis(np.abs(found[0] - found[1]), settled, axis=1)
+    assert errors.max() < MAX_ACTIVATION_ERROR * np.abs(found[1]).max()
 
 
 def test_widths_that_blocks_do_not_divide_are_filled_up(huggingface, tmp_path):
@@ -98,7 +100,7 @@ def test_every_linear_has_blocks_and_no_matrix_stays_float32(artifact_of):
     assert {name for name in matrices if "scale" not in name} == set()
     bits = [n.attribute for n in model.nodes if n.op_type == "MatMulNBits"]
     found = [one.i for attributes in bits for one in attributes if one.name == "bits"]
-    assert sorted(found) == [4] * 8 + [8] * 2  # the last norm's gain, and the head
+    assert sorted(found) == [4] * 9 + [8]  # the last norm's gain
 
 
 @pytest.mark.parametrize("mates", [[60, 1], [5, 33]], ids=str)
