@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from batches import decode, prefill
 
+from export.__main__ import main
 from export.artifact import write_artifact
-from export.blockwise import BLOCK_SIZE, pack, quantize_blocks, round_weight
+from export.blockwise import BLOCK_SIZE, BLOCK_SIZES, pack, quantize_blocks, round_weight
 from export.checkpoint import load_checkpoint
 from export.embeddings import LARGEST, TABLES
 from export.model_file import Model, read_model, write_model
@@ -113,3 +114,18 @@ def test_row_hardly_depends_on_its_batch_mates(runner_of, ids, mates):
     alone = decode(runner, 0, ids[past[:1]], past[:1])
     together = decode(runner, 0, ids[past], past)
     assert np.abs(together[0] - alone[0]).max() < 0.01 * np.abs(alone).max()
+
+
+@pytest.mark.parametrize("block_size", BLOCK_SIZES)
+def test_block_size_is_that_of_every_4_bit_linear(nanogpt, tmp_path, block_size):
+    work = tmp_path / "work"
+    assert main(["graph", str(nanogpt()), "--out", str(work)]) == 0
+    words = ["--precision", "int4", "--block-size", str(block_size), "--calibration-tokens", "1024"]
+    assert main(["quantized", str(work), *words]) == 0
+    blocks = [node for node in read_model(work).nodes if node.name.endswith(".blocks")]
+    sizes = [one.i for node in blocks for one in node.attribute if one.name == "block_size"]
+    assert sizes == [block_size] * 9
+    report = measure_parity(
+        load_checkpoint(nanogpt()), OrtRunner(work, 4, 1), default_text(), 600, lambda _: None
+    )
+    assert report.mean_kl < 0.02
