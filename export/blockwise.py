@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from export.architecture import is_linear
-from export.embeddings import ACCURACY_LEVEL, quantize_tables, settled_head
+from export.embeddings import ACCURACY_LEVEL, quantize_tables, settled_head, settled_top
 from export.model_file import CONTRIB_DOMAIN, Model
 
 BLOCK_SIZES = (32, 64, 128, 256)  # how many weights of a column have one scale
@@ -69,6 +69,9 @@ def quantize_blocks(
             head = settled_head(node, model.weights[node.input[1]].shape)
             nodes += head.nodes
             weights |= head.weights
+            continue
+        if node.op_type == "TopK":
+            nodes += settled_top(node)
             continue
         bits = _num_bits(node, model)
         if bits is None:

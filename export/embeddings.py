@@ -102,6 +102,17 @@ def settled_head(head: NodeProto, shape: tuple[int, ...]) -> Part:
     return Part([*high.nodes, *nodes], high.weights | weights)
 
 
+def settled_top(top: NodeProto) -> list[NodeProto]:
+    """In the place of a search through all logits: the best are among those that were settled."""
+    logits, tokens = top.output
+    return [
+        helper.make_node(
+            "TopK", ["head.settled", top.input[1]], [logits, "head.order"], name="head.top"
+        ),
+        _node("GatherElements", ["head.best", "head.order"], tokens, axis=1),
+    ]
+
+
 def _high_half(table: str, num_tokens: int, width: int) -> Part:
     """`head.high` (V, blocks, block size / 2), two codes a byte, and `head.scales` (V, blocks)."""
     codes, scales, _ = _names(table)
