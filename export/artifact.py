@@ -48,7 +48,7 @@ ARTIFACT_FILES = (*MODEL_FILES, PLAN_FILE, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
     "fp16": "weights stored in 16 bits, computed with in float32",
     "int8": "8-bit linears and embeddings",
-    "int4": "4-bit linears, embeddings and head of 8 bits",
+    "int4": "4-bit linears, embeddings of 8 bits, a head of both",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
 }
 ROUNDINGS = {
@@ -57,8 +57,8 @@ ROUNDINGS = {
     "nearest": "without calibration",
 }
 # Up to so many rows a step only reads weights, and fewer bytes win; above, 8-bit rows compute as
-# fast (GPT-2 124M, processor time by rows, int4 over int8: 0.61 at 1, 0.69 at 2, 0.88 at 4, 0.97 at
-# 6, 1.14 at 16; docs/ENGINE_SPEED.md).
+# fast and closer (GPT-2 124M, processor time by rows, int4 over int8: 0.47 at 1, 0.58 at 2, 0.79 at
+# 4, 0.91 to 1.06 at 6, 0.95 to 1.02 at 8; docs/ENGINE_SPEED.md).
 MAX_DECODE_ROWS = 4
 PACKAGES = ("nanotriton", "numpy", "onnx", "onnxruntime")
 
