@@ -206,7 +206,7 @@ class Metrics:
         self._active = self._gauge("active_requests", "Requests under way, waiting or streamed.")
         self._running = self._gauge("queue_running", "Requests that Triton works on.")
         self._waiting = self._gauge("queue_waiting", "Requests that wait their turn.")
-        self._ledger_bytes = self._gauge("ledger_bytes_waiting", "Of the journal, not in the database yet.")
+        self._ledger_bytes = self._gauge("ledger_bytes_waiting", "Journal not in the database yet.")
         self._breaker = Enum(
             "breaker_state",
             "A route's circuit breaker.",
