@@ -72,7 +72,8 @@ def test_keys_own_limit_is_told_and_held(closed: RunningGateway, state: Path) ->
 def test_operators_paths_are_for_admins(closed: RunningGateway, state: Path) -> None:
     for role, status in (("user", 403), ("admin", 200)):
         key = key_of(state, "--role", role)
-        with closed.http(headers={"authorization": f"Bearer {key}"}) as http:
+        told = {"authorization": f"Bearer {key}", "x-forwarded-for": "203.0.113.9"}
+        with closed.http(headers=told) as http:
             told = [http.get(path) for path in ("/metrics", "/stats", "/admin/routes")]
         assert {one.status_code for one in told} == {status}
 
