@@ -21,7 +21,7 @@ const find = (id) => document.getElementById(id);
 const settings = find("settings").elements;
 const session = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
 const figures = new Figures();
-let key = sessionStorage.getItem("key") ?? "";
+let key = sessionStorage.getItem("apiKey") ?? "";
 let current; // the suggestion that is asked for or shown: {controller, id, isShown}
 let timer;
 let quietUntil = 0; // as the gateway asked: nothing by itself before
@@ -141,7 +141,7 @@ find("key").value = key;
 find("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   key = find("key").value.trim();
-  sessionStorage.setItem("key", key); // for this tab alone, and gone with it
+  sessionStorage.setItem("apiKey", key); // for this tab alone, and gone with it
   if (await useKey()) find("code").focus();
 });
 find("banner-close").addEventListener("click", () => {

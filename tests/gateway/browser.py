@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-
-from tests.gateway.gateways import RunningGateway
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 # A machine that others keep busy: how long anything may take to be seen.
@@ -74,21 +72,26 @@ class Visit:
         return value
 
 
+def launch(playwright: Playwright) -> Browser:
+    """A Chromium without a window."""
+    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: apt-get install chromium"
+    return playwright.chromium.launch(
+        executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+    )
+
+
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """A Chromium without a window; while it runs, asyncio.run can't be called beside it."""
-    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: apt-get install chromium"
+    """One for a while, in which asyncio.run can't be called."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = launch(playwright)
         yield browser
         browser.close()
 
 
 @contextmanager
-def visiting(browser: Browser, gateway: RunningGateway, **options: Any) -> Iterator[Visit]:
+def visiting(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
     """The page, opened by somebody new; it may call nobody but its gateway."""
     context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)
@@ -96,9 +99,9 @@ def visiting(browser: Browser, gateway: RunningGateway, **options: Any) -> Itera
     visit.page.on("console", lambda message: visit.said.append(message.text))
     visit.page.on("pageerror", lambda error: visit.said.append(str(error)))
     visit.page.on("request", lambda request: visit.asked.append(request.url))
-    visit.page.goto(gateway.url)
+    visit.page.goto(url)
     try:
         yield visit
     finally:
         context.close()
-    assert {url for url in visit.asked if not url.startswith(f"{gateway.url}/")} == set()
+    assert {url for url in visit.asked if not url.startswith(f"{url}/")} == set()

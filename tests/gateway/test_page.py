@@ -1,30 +1,12 @@
 """The page as a person uses it: a real Chromium, a real gateway, a real model."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, expect
-from running import RunningServer
+from playwright.sync_api import expect
 
-from tests.gateway.browser import TEXT, Visit, running_browser, visiting
-from tests.gateway.gateways import RunningGateway, running_gateway
+from tests.gateway.browser import TEXT, Visit
+from tests.gateway.gateways import RunningGateway
 
 AFTER = "\n\n\ndef main():\n\tprint(read_lines('notes.txt'))\n"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, gateway: RunningGateway) -> Iterator[Visit]:
-    """A page that has nothing to complain of."""
-    with visiting(browser, gateway) as visit:
-        yield visit
-    assert visit.said == []
 
 
 def test_typing_brings_ghost_text_that_tab_accepts_and_undo_takes_back(visit: Visit) -> None:
