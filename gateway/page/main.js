@@ -3,17 +3,13 @@ import { checkKey, readiness, report, stream } from "./completions.js";
 import { Editor } from "./editor.js";
 import { Figures } from "./figures.js";
 
-const SAMPLE = [`import json
-import sys
-
-
-def read_config(path):
-    """Read a configuration file."""
+const SAMPLE = [`def read_lines(path):
+    """Return the lines of a file."""
     with`, `
 
 
 def main():
-    print(read_config("a.json"))
+    print(read_lines("notes.txt"))
 `];
 const READY_EVERY_MS = 10_000;
 

@@ -54,6 +54,10 @@ class Visit:
         self.code.fill(before + after)
         self.code.evaluate("(code, at) => code.setSelectionRange(at, at)", len(before))
 
+    def ask_only_when_told(self) -> None:
+        """Not while one types."""
+        self.page.get_by_label("Suggest as I type").uncheck()
+
     def ask(self, before: str = TEXT, after: str = "") -> str:
         """Have a suggestion at the cursor between these; the whole of it."""
         self.write(before, after)
@@ -104,4 +108,4 @@ def visiting(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
         yield visit
     finally:
         context.close()
-    assert {url for url in visit.asked if not url.startswith(f"{url}/")} == set()
+    assert {one for one in visit.asked if not one.startswith(f"{url}/")} == set()

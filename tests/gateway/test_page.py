@@ -87,6 +87,7 @@ def test_middle_is_filled_in_where_the_cursor_is(visit: Visit) -> None:
 
 
 def test_figures_tell_what_it_took(visit: Visit) -> None:
+    visit.ask_only_when_told()
     visit.ask("def figures(values):\n    with")
     expect(visit.find("ttft")).to_contain_text("ms")
     expect(visit.find("total")).to_contain_text("ms")

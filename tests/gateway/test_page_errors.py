@@ -116,6 +116,7 @@ def test_ledger_hears_what_became_of_suggestions(
     browser: Browser, server: RunningServer, tmp_path: Path
 ) -> None:
     with running_gateway(server, tmp_path) as gateway, visiting(browser, gateway.url) as visit:
+        visit.ask_only_when_told()
         visit.ask()
         visit.press("Escape")
         dismissed = reported(gateway, {"shown", "dismissed"})

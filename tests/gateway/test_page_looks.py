@@ -30,7 +30,7 @@ def pixels(visit: Visit, drawn: str, hidden: str) -> bytes:
 @pytest.mark.parametrize("key", ["Control+Home", "Control+End"])
 @pytest.mark.parametrize("lines", [1, 40], ids=["short", "scrolled"])
 def test_what_is_drawn_lies_exactly_under_what_is_typed(visit: Visit, lines: int, key: str) -> None:
-    visit.page.get_by_label("Suggest as I type").uncheck()
+    visit.ask_only_when_told()
     visit.write(CODE * lines)
     visit.press(key)
     assert pixels(visit, "#shown", "#code") == pixels(visit, "#code", "#shown")
