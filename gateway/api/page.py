@@ -5,8 +5,9 @@ Everything it needs comes from here, and its policy lets it load and call nothin
 
 from pathlib import Path
 
-from fastapi import APIRouter
-from starlette.responses import FileResponse
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import NotModifiedResponse
 
 from gateway.errors import NotFound
 
@@ -31,17 +32,22 @@ def router() -> APIRouter:
     files = {path.name: path for path in FOLDER.iterdir() if path.suffix in TYPES}
 
     @routes.get("/")
-    async def index() -> FileResponse:
-        return _file(files[INDEX])
+    async def index(request: Request) -> Response:
+        return _file(files[INDEX], request)
 
     @routes.get("/page/{name}")
-    async def file(name: str) -> FileResponse:
+    async def file(name: str, request: Request) -> Response:
         if name not in files:
             raise NotFound(f"there is no file {name!r:.80} of the page: open / instead")
-        return _file(files[name])
+        return _file(files[name], request)
 
     return routes
 
 
-def _file(path: Path) -> FileResponse:
-    return FileResponse(path, media_type=TYPES[path.suffix], headers=HEADERS)
+def _file(path: Path, request: Request) -> Response:
+    response = FileResponse(
+        path, media_type=TYPES[path.suffix], headers=HEADERS, stat_result=path.stat()
+    )
+    if request.headers.get("if-none-match") == response.headers["etag"]:
+        return NotModifiedResponse(response.headers)
+    return response

@@ -3,9 +3,10 @@
 
 /** What the gateway answered instead of a completion. */
 export class Refusal extends Error {
-  constructor(status, message, retryAfterS) {
+  constructor(status, message, code, retryAfterS) {
     super(message);
-    this.status = status; // 0: it could not be reached
+    this.status = status; // 0: it could not be reached; 200: it came in a stream that had begun
+    this.code = code;
     this.retryAfterS = retryAfterS;
   }
 }
@@ -17,12 +18,10 @@ function headersOf(key) {
   return headers;
 }
 
-async function post(path, key, body, signal) {
+async function call(path, options) {
   let response;
   try {
-    response = await fetch(path, {
-      method: "POST", headers: headersOf(key), body: JSON.stringify(body), signal,
-    });
+    response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, "The gateway can't be reached: is it running?");
@@ -35,22 +34,24 @@ async function refusalOf(response) {
   const told = await response.json().catch(() => null);
   const message = told?.error?.message ?? `The gateway answered ${response.status}.`;
   const retryAfter = Number(response.headers.get("Retry-After"));
-  return new Refusal(response.status, message, retryAfter || undefined);
+  return new Refusal(response.status, message, told?.error?.code, retryAfter || undefined);
 }
 
 /**
- * Stream one completion. Yields {text, id, version}, the last one with {usage, finishReason};
- * throws Refusal, or AbortError when `signal` aborts it.
+ * Stream one completion. Yields {text, id, version, cache}, the last one with {usage}; throws
+ * Refusal, or AbortError when `signal` aborts it.
  */
 export async function* stream(key, body, signal) {
   const asked = { ...body, stream: true, stream_options: { include_usage: true } };
-  const response = await post("v1/completions", key, asked, signal);
+  const response = await call("v1/completions", {
+    method: "POST", headers: headersOf(key), body: JSON.stringify(asked), signal,
+  });
+  const cache = response.headers.get("X-Nanotriton-Cache") ?? undefined;
   for await (const event of events(response.body)) {
-    if (event.error) throw new Refusal(response.status, event.error.message);
-    const choice = event.choices?.[0];
+    if (event.error) throw new Refusal(response.status, event.error.message, event.error.code);
     yield {
-      id: event.id, version: event.system_fingerprint ?? event.model, text: choice?.text ?? "",
-      finishReason: choice?.finish_reason ?? undefined, usage: event.usage ?? undefined,
+      id: event.id, version: event.system_fingerprint.replace(/-unknown$/, ""), cache,
+      text: event.choices?.[0]?.text ?? "", usage: event.usage ?? undefined,
     };
   }
 }
@@ -61,8 +62,8 @@ async function* events(body) {
   let rest = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
+      const { value, done } = await read(reader);
+      if (done) throw new Refusal(0, "The gateway went away in the middle of an answer.");
       const whole = (rest + value).split(/\r?\n\r?\n/);
       rest = whole.pop();
       for (const event of whole) {
@@ -77,10 +78,28 @@ async function* events(body) {
   }
 }
 
-/** Tell what became of a suggestion: shown, accepted or dismissed. A page that can't goes on. */
-export function report(key, id, kind, chars) {
-  const body = { events: [{ id, kind, chars }] };
-  return post("v1/events", key, body).catch(() => {});
+async function read(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal(0, "The gateway went away in the middle of an answer.");
+  }
+}
+
+/**
+ * Tell what became of a suggestion: shown, accepted or dismissed. It is sent even when the page is
+ * being left; a page that can't tell goes on.
+ */
+export function report(key, event) {
+  const body = JSON.stringify({ events: [event] });
+  const options = { method: "POST", headers: headersOf(key), body, keepalive: true };
+  return call("v1/events", options).catch(() => {});
+}
+
+/** Whether the gateway lets the key in; throws Refusal. */
+export async function checkKey(key) {
+  await call("v1/models", { headers: headersOf(key) });
 }
 
 /** Whether completions are served now, in words. */

@@ -1,25 +1,32 @@
-// A textarea with ghost text at its cursor: what is typed in, wishes for a suggestion out.
-// Knows nothing of where suggestions come from.
+// A textarea with a suggestion at its cursor: text comes in piece by piece, and what became of it
+// goes out. Knows nothing of where suggestions come from.
+//
+// A suggestion belongs to a place: the text before and behind it. As long as what was written
+// between them is how it begins, the rest of it is shown; however that was written.
 
 /** What the editor calls back with. */
-const EVENTS = ["typed", "asked", "accepted", "dismissed"];
+const EVENTS = ["typed", "asked", "closed"];
 
 export class Editor {
   /**
-   * `code` is the textarea, `shown` the element that draws it, `spoken` a live region;
-   * `on` has a function for each of EVENTS.
+   * `code` is the textarea, `shown` the element under it that draws its text, `spoken` a live
+   * region. `on.typed()`: there is new text, not along a suggestion; `on.asked()`: Ctrl+Space;
+   * `on.closed(numAccepted)`: the place that was opened is no more, and so many characters of the
+   * suggestion were accepted.
    */
   constructor(code, shown, spoken, on) {
     this.code = code;
-    this.shown = shown;
     this.spoken = spoken;
     this.on = Object.fromEntries(EVENTS.map((name) => [name, on[name] ?? (() => {})]));
-    this.ghost = "";
-    code.addEventListener("input", () => this.#edited());
+    this.ghost = document.createElement("span");
+    this.ghost.className = "ghost";
+    this.head = new Text();
+    this.tail = new Text();
+    shown.replaceChildren(this.head, this.ghost, this.tail);
+    code.addEventListener("input", (event) => this.#edited(event));
+    code.addEventListener("compositionend", (event) => this.#edited(event));
     code.addEventListener("keydown", (event) => this.#keyed(event));
-    code.addEventListener("scroll", () => this.#scroll());
-    code.addEventListener("blur", () => this.dismiss());
-    document.addEventListener("selectionchange", () => this.#moved());
+    document.addEventListener("selectionchange", () => this.#refresh());
     this.#draw();
   }
 
@@ -27,91 +34,97 @@ export class Editor {
   get after() { return this.code.value.slice(this.code.selectionEnd); }
   get hasSelection() { return this.code.selectionStart !== this.code.selectionEnd; }
 
-  /** Show a suggestion at the cursor, in place of the one before. */
-  suggest(text) {
-    this.at = this.code.selectionStart;
-    this.ghost = text;
+  /** Other text, with the cursor somewhere in it. */
+  write(text, cursor) {
+    this.close();
+    this.code.value = text;
+    this.code.setSelectionRange(cursor, cursor);
     this.#draw();
+  }
+
+  /** Make the cursor's place that of the next suggestion. */
+  open() {
+    this.close();
+    this.place = { before: this.before, after: this.after, text: "", numAccepted: 0 };
+  }
+
+  /** More of the suggestion. */
+  extend(text) {
+    this.place.text += text;
+    this.#refresh();
   }
 
   /** Say the suggestion to who can't see it; once it is whole. */
   speak() {
-    this.spoken.textContent = this.ghost ? `Suggestion: ${this.ghost}` : "";
+    if (this.ghost.textContent) this.spoken.textContent = `Suggestion: ${this.ghost.textContent}`;
   }
 
   /** Put the suggestion, or its first `length` characters, into the text. */
-  accept(length = this.ghost.length) {
-    const text = this.ghost.slice(0, length);
-    const rest = this.ghost.slice(length);
-    this.ghost = "";
-    // insertText keeps the browser's undo; the input event that it raises is ours.
+  accept(length = this.ghost.textContent.length) {
+    const text = this.ghost.textContent.slice(0, length);
+    this.place.numAccepted += length;
     this.isAccepting = true;
-    document.execCommand("insertText", false, text);
+    document.execCommand("insertText", false, text); // the one way that undo knows of
     this.isAccepting = false;
-    this.spoken.textContent = `Inserted ${text}`;
-    if (rest) this.suggest(rest);
-    this.#draw();
-    this.on.accepted(text, rest);
+    this.spoken.textContent = `Inserted: ${text}`;
   }
 
-  /** Take the suggestion away. */
-  dismiss() {
-    if (!this.ghost) return;
-    this.ghost = "";
+  /** Take the suggestion away, if there is one. */
+  close() {
+    if (!this.place) return;
+    const { numAccepted } = this.place;
+    this.place = undefined;
     this.spoken.textContent = "";
     this.#draw();
-    this.on.dismissed();
+    this.on.closed(numAccepted);
   }
 
-  #edited() {
-    if (this.isAccepting) return;
-    const typed = this.code.value.slice(this.at, this.code.selectionStart);
-    if (this.ghost && typed && this.ghost.startsWith(typed) && this.ghost !== typed) {
-      this.suggest(this.ghost.slice(typed.length)); // typed what was suggested: it stays
-      return;
-    }
-    this.dismiss();
-    this.#draw();
-    this.on.typed();
+  /** What is left of the suggestion; undefined where it doesn't belong any more. */
+  #rest() {
+    if (!this.place || this.hasSelection) return undefined;
+    const { before, after, text } = this.place;
+    if (!this.before.startsWith(before) || this.after !== after) return undefined;
+    const written = this.before.slice(before.length);
+    return text.startsWith(written) ? text.slice(written.length) : undefined;
+  }
+
+  #refresh() {
+    const rest = this.#rest();
+    const isOver = rest === undefined || (rest === "" && this.place.text !== "");
+    if (this.place && isOver) this.close();
+    else this.#draw();
+  }
+
+  #edited(event) {
+    this.#refresh();
+    const isUndo = event.inputType?.startsWith("history");
+    const isAlong = this.ghost.textContent !== "";
+    if (!event.isComposing && !this.isAccepting && !isUndo && !isAlong) this.on.typed();
   }
 
   #keyed(event) {
     if (event.isComposing) return;
     const isPlain = !event.ctrlKey && !event.altKey && !event.metaKey && !event.shiftKey;
+    const ghost = this.ghost.textContent;
     if (event.key === " " && event.ctrlKey) this.on.asked();
-    else if (!this.ghost) return;
+    else if (!ghost) return; // Tab goes on to the next field
     else if (event.key === "Tab" && isPlain) this.accept();
-    else if (event.key === "Escape") this.dismiss();
-    else if (event.key === "ArrowRight" && event.ctrlKey) this.accept(wordLength(this.ghost));
-    else return;
+    else if (event.key === "Escape" && isPlain) this.close();
+    else if (event.key === "ArrowRight" && event.ctrlKey && !event.shiftKey) {
+      this.accept(wordLength(ghost));
+    } else return;
     event.preventDefault();
   }
 
-  #moved() {
-    const isHere = document.activeElement === this.code;
-    if (!this.ghost || this.isAccepting || !isHere) return;
-    const start = this.code.selectionStart;
-    if (this.hasSelection || start < this.at) this.dismiss();
-    else if (start > this.at && this.code.value.length === this.length) this.dismiss();
-  }
-
   #draw() {
-    this.length = this.code.value.length;
-    const ghost = document.createElement("span");
-    ghost.className = "ghost";
-    ghost.textContent = this.ghost;
+    this.head.data = this.before;
+    this.ghost.textContent = this.#rest() ?? "";
     // A line behind the last newline is drawn only if something stands on it.
-    this.shown.replaceChildren(this.before, ghost, this.code.value.slice(this.code.selectionStart), "\u200b");
-    this.#scroll();
-  }
-
-  #scroll() {
-    this.shown.scrollTop = this.code.scrollTop;
-    this.shown.scrollLeft = this.code.scrollLeft;
+    this.tail.data = `${this.code.value.slice(this.code.selectionStart)}\u200b`;
   }
 }
 
 /** How much of a suggestion its first word is, with the space before it. */
 export function wordLength(text) {
-  return text.match(/^\s*(?:\w+|[^\w\s]+)?/)[0].length || text.length;
+  return text.match(/^\s*(?:\w+|[^\w\s]+)?/)[0].length;
 }

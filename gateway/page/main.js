@@ -1,66 +1,69 @@
-// The page: binds the editor to the gateway, and shows what a suggestion took and cost.
+// The page: binds the editor to the gateway, and shows what goes wrong.
+import { checkKey, readiness, report, stream } from "./completions.js";
 import { Editor } from "./editor.js";
-import { Refusal, readiness, report, stream } from "./completions.js";
+import { Figures } from "./figures.js";
 
-const SAMPLE = `class Point:
-    """A point of the plane."""
+const SAMPLE = [`def read_lines(path):
+    """Return the lines of a file."""
+    with`, `
 
-    def __init__(self, x, y):
-        self.x = x
-`;
+
+def main():
+    print(read_lines("notes.txt"))
+`];
 const READY_EVERY_MS = 10_000;
 
 const find = (id) => document.getElementById(id);
 const settings = find("settings").elements;
 const session = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
-const totals = { shown: 0, accepted: 0, tokens: 0, cost: 0, isPriced: false };
-let key = sessionStorage.getItem("key") ?? "";
-let current; // the suggestion that is asked for or shown: {id, controller, isShown}
+const figures = new Figures();
+let key = sessionStorage.getItem("apiKey") ?? "";
+let current; // the suggestion that is asked for or shown: {controller, id, isShown}
 let timer;
+let quietUntil = 0; // as the gateway asked: nothing by itself before
 
 const editor = new Editor(find("code"), find("shown"), find("spoken"), {
   typed: () => {
     drop();
-    if (settings.automatic.checked) timer = setTimeout(ask, Number(settings.pause_ms.value));
+    const pause = Math.max(Number(settings.pause_ms.value), quietUntil - performance.now());
+    if (settings.automatic.checked) timer = setTimeout(ask, pause);
   },
-  asked: () => { drop(); ask(); },
-  accepted: (text, rest) => {
-    if (!rest) current?.controller.abort(); // what would still come doesn't belong here
-    if (!current?.isAccepted) tell("accepted", text.length);
-    if (current) current.isAccepted = true;
+  asked: () => ask(),
+  closed: (numAccepted) => {
+    if (current.isShown && numAccepted) tell("accepted", numAccepted);
+    else if (current.isShown) tell("dismissed");
+    current.controller.abort(); // what would still come doesn't belong here
+    current = undefined;
   },
-  dismissed: () => { if (!current?.isAccepted) tell("dismissed"); drop(); },
 });
 
-/** Give up what was asked for. */
+/** Give up what was asked for, or will be. */
 function drop() {
   clearTimeout(timer);
-  current?.controller.abort();
-  current = undefined;
+  editor.close();
 }
 
 /** Ask for a suggestion at the cursor, and show it as it comes. */
 async function ask() {
+  drop();
   if (!editor.before || editor.hasSelection) return;
-  const mine = current = { controller: new AbortController(), isShown: false };
-  const clock = { begun: performance.now() };
-  let text = "";
+  const mine = current = { controller: new AbortController() };
+  const clock = figures.begin();
+  editor.open();
   try {
     for await (const piece of stream(key, wish(), mine.controller.signal)) {
       if (current !== mine) return;
       mine.id = piece.id;
-      text += piece.text;
-      if (piece.text) {
-        clock.first ??= performance.now();
-        if (!mine.isAccepted) editor.suggest(text);
-        if (!mine.isShown) { mine.isShown = true; tell("shown", text.length); }
-      }
-      if (piece.usage) showFigures(clock, piece);
+      if (piece.text) show(mine, piece.text, clock);
+      if (piece.usage) figures.showWhole(clock, piece);
     }
     find("banner").hidden = true;
-    if (!mine.isAccepted) editor.speak();
+    if (mine.isShown) editor.speak();
+    else drop(); // there was nothing to suggest
   } catch (error) {
-    if (error.name !== "AbortError") showError(error);
+    if (error.name === "AbortError" || current !== mine) return;
+    drop();
+    showError(error);
   }
 }
 
@@ -75,69 +78,86 @@ function wish() {
   };
 }
 
+function show(mine, text, clock) {
+  editor.extend(text);
+  if (mine.isShown || current !== mine) return;
+  mine.isShown = true;
+  figures.showFirst(clock);
+  tell("shown");
+}
+
 /** Tell the gateway, and the page, what became of the suggestion. */
 function tell(kind, chars) {
-  if (!current?.id || !current.isShown) return;
-  report(key, current.id, kind, chars);
-  if (kind in totals) find(`num-${kind}`).textContent = ++totals[kind];
+  report(key, { id: current.id, kind, chars });
+  if (kind !== "dismissed") figures.count(kind);
 }
-
-function showFigures(clock, { usage, version }) {
-  const total = performance.now() - clock.begun;
-  const writing = performance.now() - (clock.first ?? clock.begun);
-  find("ttft").textContent = clock.first ? milliseconds(clock.first - clock.begun) : "–";
-  find("total").textContent = milliseconds(total);
-  find("tokens").textContent = `${usage.prompt_tokens} + ${usage.completion_tokens}`;
-  const rate = usage.completion_tokens > 1 && writing > 0
-    ? (usage.completion_tokens - 1) / writing * 1000 : undefined;
-  find("speed").textContent = rate ? `${rate.toFixed(0)} tokens/s` : "–";
-  find("served").textContent = version ?? "–";
-  totals.tokens += usage.prompt_tokens + usage.completion_tokens;
-  find("num-tokens").textContent = totals.tokens;
-  if (usage.cost !== undefined) {
-    totals.cost += usage.cost;
-    find("cost").textContent = `$${totals.cost.toFixed(6)}`;
-  }
-}
-
-function milliseconds(value) { return `${value.toFixed(0)} ms`; }
 
 function showError(error) {
-  if (error instanceof Refusal && error.status === 409) return; // a newer request took its place
-  const again = error.retryAfterS ? ` Again in ${Math.ceil(error.retryAfterS)} s.` : "";
-  find("banner-text").textContent = `${error.message}${again}`;
-  find("banner").hidden = false;
+  if (error.code === "superseded") return; // by a newer request of this page
+  quietUntil = performance.now() + (error.retryAfterS ?? 0) * 1000;
+  const again = error.retryAfterS ? ` Ask again in ${Math.ceil(error.retryAfterS)} s.` : "";
+  const isKeyMissing = error.status === 401 && !key;
+  showBanner(isKeyMissing ? "This gateway asks for an API key: enter yours." : error.message + again);
   if (error.status === 401) find("key").focus();
 }
 
-async function showReadiness() { find("state").textContent = await readiness(); }
+function showBanner(text) {
+  const isNew = find("banner").hidden || find("banner-text").textContent !== text;
+  if (!isNew) return; // it has been read out
+  find("banner").hidden = false;
+  find("banner-text").textContent = text;
+}
 
-function setTheme(theme) {
+async function showReadiness() {
+  if (document.hidden) return;
+  const told = await readiness();
+  if (find("state").textContent !== told) find("state").textContent = told;
+}
+
+/** Light or dark as the system says, until the button was pressed. */
+function showTheme() {
+  const chosen = localStorage.getItem("theme");
+  const theme = chosen ?? (darkness.matches ? "dark" : "light");
   document.documentElement.dataset.theme = theme;
   find("theme").setAttribute("aria-pressed", String(theme === "dark"));
-  localStorage.setItem("theme", theme);
+}
+
+async function useKey() {
+  try {
+    await checkKey(key);
+    find("banner").hidden = true;
+    return true;
+  } catch (error) {
+    showError(error);
+    return false;
+  }
 }
 
 find("key").value = key;
-find("key-form").addEventListener("submit", (event) => {
+find("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   key = find("key").value.trim();
-  sessionStorage.setItem("key", key); // for this tab alone, and gone with it
-  find("banner").hidden = true;
-  find("code").focus();
+  sessionStorage.setItem("apiKey", key); // for this tab alone, and gone with it
+  if (await useKey()) find("code").focus();
 });
 find("banner-close").addEventListener("click", () => {
   find("banner").hidden = true;
   find("code").focus();
 });
+find("code").addEventListener("blur", drop);
+find("settings").addEventListener("change", drop);
+find("settings").addEventListener("submit", (event) => event.preventDefault());
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+darkness.addEventListener("change", showTheme);
 find("theme").addEventListener("click", () => {
-  setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+  const isDark = document.documentElement.dataset.theme === "dark";
+  localStorage.setItem("theme", isDark ? "light" : "dark");
+  showTheme();
 });
-const prefersDark = matchMedia("(prefers-color-scheme: dark)").matches;
-setTheme(localStorage.getItem("theme") ?? (prefersDark ? "dark" : "light"));
-find("code").value = SAMPLE;
-editor.suggest("");
+addEventListener("pagehide", drop); // so that what was shown last is told of
+showTheme();
+editor.write(SAMPLE.join(""), SAMPLE[0].length);
 find("code").focus();
-find("code").setSelectionRange(SAMPLE.length, SAMPLE.length);
+useKey();
 showReadiness();
 setInterval(showReadiness, READY_EVERY_MS);

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 from postgres import Postgres, start_postgres
 from running import RunningServer
 
 from gateway.storage import Database
+from tests.gateway.browser import Visit, running_browser, visiting
 from tests.gateway.gateways import RunningGateway, running_gateway
 
 
@@ -51,3 +53,18 @@ def database(database_url: str) -> Iterator[Database]:
     opened.upgrade()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium; not for modules that call asyncio.run."""
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser, gateway: RunningGateway) -> Iterator[Visit]:
+    """The page of an open gateway, which has nothing to complain of."""
+    with visiting(browser, gateway.url) as visit:
+        yield visit
+    assert visit.said == []

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.gateway.browser import launch
 from tests.gateway.gateways import RunningGateway
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 # Every boundary of every option is tried of one path alone: the others share its options.
@@ -57,12 +56,9 @@ def test_every_operation_says_how_it_fails_and_what_it_takes(gateway: RunningGat
 
 
 def test_docs_page_is_drawn_from_the_description_alone(gateway: RunningGateway) -> None:
-    assert CHROMIUM.exists(), "Chromium is missing: apt-get install chromium"
     asked, said = [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = launch(playwright)
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
