@@ -17,7 +17,7 @@ from tests.gateway.gateways import (
     start_gateway,
 )
 
-HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def in_parts(size: int, part: bytes = b" " * 65536) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from tests.gateway.gateways import RunningGateway, events, running_gateway
 LONG = {"max_tokens": 480, "ignore_eos": True, "temperature": 2, "top_k": 50}
 # An engine's step and the 50 ms in which the model asks whether a caller is there, many times over.
 SOON_S = 3.0
-HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 @pytest.fixture
