@@ -6,6 +6,7 @@ BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 REPOSITORY = model_repository
 DEMO = $(wildcard demo/*)
+NATIVE = setup.py $(wildcard nanotriton/native/*.cpp nanotriton/native/*.h)
 
 CHECKPOINT = demo
 GPU_BUILD = build/gpu
@@ -36,7 +37,7 @@ peers: $(VENV)/.run  ## other engines on the same weights, each in its own envir
 	$(BIN)/python -m benchmarks peers --json peers.json
 
 clean:  ## what run and test made, the virtual environment too
-	rm -rf $(VENV) benchmarks/.venvs peers.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf nanotriton/native/*.so $(VENV) benchmarks/.venvs peers.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf $(REPOSITORY)/*/warmup
 	git clean -fdXq $(REPOSITORY)
 
@@ -49,8 +50,8 @@ $(BIN)/python:
 	    f"{sys.version.split()[0]}: try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-# What serving the demo needs: no torch.
-$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+# What serving the demo needs: no torch. Where a C++ compiler is, it builds the native operator.
+$(VENV)/.run: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	$(PIP_INSTALL) -e '.[server,export,client,gateway]'
 	@touch $@
 

@@ -22,6 +22,7 @@ from benchmarks.random_model import write_random_version
 from benchmarks.replay import measure_replay
 from benchmarks.steps import (
     Pair,
+    compare_attention,
     compare_graphs,
     compare_mixed,
     compare_recorded,
@@ -195,9 +196,14 @@ def _compared(args: argparse.Namespace, folder: Path) -> tuple[list[str], list[P
     if args.compare == "kv":
         folders = [write_random_version(folder, "int8", dtype) for dtype in ORT_KV_DTYPES]
         return [*ORT_KV_DTYPES], compare_versions(folders, args.threads)
+    if args.compare == "attention8":
+        version = write_random_version(folder, "int8", "int8")
+        return ["standard", "native"], compare_attention(version, args.threads)
     version = write_random_version(folder) if args.random else newest_version(args.model_repository)
     if Manifest.load(version).runner == "trt":
         return ["launched", "recorded"], compare_recorded(version)
+    if args.compare == "attention":
+        return ["standard", "native"], compare_attention(version, args.threads)
     if args.compare == "mixed":
         return ["apart", "together"], compare_mixed(version, args.threads)
     return ["main", "decode"], compare_graphs(version, args.threads)

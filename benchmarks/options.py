@@ -103,10 +103,12 @@ def add_steps(add: argparse.ArgumentParser) -> None:
     """A version, and two ways to run its steps."""
     add.add_argument(
         "--compare",
-        choices=("graphs", "mixed", "kv"),
+        choices=("graphs", "mixed", "kv", "attention", "attention8"),
         default="graphs",
         help="the graphs of a version of --precision auto; a prompt's chunk and decode rows, mixed "
-        "and apart; KV caches of float32 and int8, on random weights; default: %(default)s",
+        "and apart; KV caches of float32 and int8, on random weights; attention by ONNX Runtime "
+        "and by our own library, and the same over a cache of int8, on random weights; default: "
+        "%(default)s",
     )
     _add_version(add, "its newest version, which may be a TensorRT plan")
     _add_rounds(add, 30)

@@ -68,6 +68,23 @@ def compare_versions(folders: Sequence[Path], num_threads: int) -> list[Pair]:
     return _pairs_of(first, second)
 
 
+def compare_attention(folder: Path, num_threads: int) -> list[Pair]:
+    """Steps with ONNX Runtime's attention, and with our own library's.
+
+    Raises ValueError where there is no such library, or the version has no place for it.
+    """
+    standard, native = (
+        OrtRunner(folder, NUM_SLOTS, num_threads, GraphUse(native_attention=is_native))
+        for is_native in (False, True)
+    )
+    if not native.has_native_attention:
+        raise ValueError(
+            f"{folder} is attended by ONNX Runtime alone: install nanotriton where there is a C++ "
+            "compiler, and export the version again"
+        )
+    return _pairs_of(standard, native)
+
+
 def compare_mixed(
     folder: Path,
     num_threads: int,

@@ -19,14 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch.ao import quantization
 
+from benchmarks.rounding import describe, measure
 from export.architecture import EMBEDDING_WEIGHT, HEAD_WEIGHT, is_linear
 from export.checkpoint import Checkpoint, load_checkpoint
-from export.comparison import Report, Tally
-from export.parity import cut_windows, default_text, encode_known, read_text
+from export.parity import default_text, read_text
 from export.reference import Reference
-from export.standing import NUM_SLOTS
 from nanotriton.errors import NanotritonError
-from nanotriton.runners.fake import FakeRunner
 
 Floats = NDArray[np.float32]
 QCONFIGS = {
@@ -68,20 +66,6 @@ class TorchInt8(Reference):
         return found
 
 
-def measure(checkpoint: Checkpoint, text: str, max_tokens: int, qconfig: Any) -> Report:
-    """Compare with float32 on about so many tokens of a text."""
-    config = checkpoint.config
-    slots = FakeRunner(NUM_SLOTS, config.context, config.vocab_size)
-    reference, quantized, tally = Reference(checkpoint), TorchInt8(checkpoint, qconfig), Tally()
-    for window in cut_windows(encode_known(checkpoint.vocabulary, text), slots, max_tokens):
-        expected = reference.logits(reference.hidden(window))
-        found = quantized.logits(quantized.hidden(window))
-        top = found.max(axis=1)
-        lse = top + np.log(np.exp(found - top[:, None]).sum(axis=1))
-        tally.add(expected, found, lse, window[1:])
-    return tally.report(np.ones(1, np.bool_))  # no greedy texts are written
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one row a way of quantizing."""
     args = build_parser().parse_args(argv)
@@ -90,11 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint = load_checkpoint(args.checkpoint)
         text = read_text(args.text, "--text") if args.text else default_text()
         for name, qconfig in QCONFIGS.items():
-            report = measure(checkpoint, text, args.tokens, qconfig)
-            print(
-                f"{name:<38} perplexity {report.perplexity_artifact:.3f} "
-                f"({report.perplexity_rise:+.2%}), KL {report.mean_kl:.1e}, top-1 {report.top1:.2%}"
-            )
+            report = measure(checkpoint, TorchInt8(checkpoint, qconfig), text, args.tokens)
+            print(describe(name, report))
     except (NanotritonError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

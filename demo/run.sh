@@ -1,30 +1,50 @@
 #!/bin/sh
-# `make run`: serve the model repository, stream one completion, fill in a middle if the model can,
-# say how to send the next, and go on serving until Ctrl-C. REPOSITORY, HTTP_PORT, GRPC_PORT and
-# METRICS_PORT may be set.
+# `make run`: serve the model repository and the gateway before it, stream one completion, fill in a
+# middle if the model can, say how to send the next, and go on serving until Ctrl-C. REPOSITORY,
+# HTTP_PORT, GRPC_PORT, METRICS_PORT, GATEWAY_PORT and STATE may be set.
 set -eu
 repository=${REPOSITORY:-model_repository}
 http_port=${HTTP_PORT:-8000}
 grpc_port=${GRPC_PORT:-8001}
 metrics_port=${METRICS_PORT:-8002}
+gateway_port=${GATEWAY_PORT:-8080}
+state=${STATE:-gateway-state}
 prompt='def fib(n):'
 
 nanotriton serve --model-repository "$repository" --http-port "$http_port" \
     --grpc-port "$grpc_port" --metrics-port "$metrics_port" &
 server=$!
+gateway=''
+stop() { # the gateway first, so that what runs may end
+    trap - INT TERM EXIT
+    for process in $gateway $server; do
+        kill -TERM "$process" 2>/dev/null && wait "$process" || :
+    done
+    exit
+}
 # A background process of sh ignores Ctrl-C, so it is told by SIGTERM to finish and stop.
-trap 'trap - INT TERM EXIT; kill -TERM $server 2>/dev/null; wait $server; exit' INT TERM EXIT
+trap stop INT TERM EXIT
 
-until python -m clients ready --url "localhost:$grpc_port" 2>/dev/null; do
-    kill -0 $server 2>/dev/null || { trap - EXIT; wait $server; }
-    sleep 0.3
-done
+# Wait until a command succeeds; what a process says that ends instead is this script's end.
+await() { # PROCESS COMMAND...
+    process=$1
+    shift
+    until "$@" 2>/dev/null; do
+        kill -0 "$process" 2>/dev/null || { wait "$process"; exit; }
+        sleep 0.3
+    done
+}
+await $server python -m clients ready --url "localhost:$grpc_port"
+python -m gateway serve --open --port "$gateway_port" --backend "stable=localhost:$grpc_port" \
+    --state "$state" 2>"${GATEWAY_LOG:-gateway.log}" &
+gateway=$!
+await $gateway python -m clients ready --protocol gateway --url "localhost:$gateway_port"
 
 code='def read_lines(path):
     with open(path'
 printf '\n%s' "$code"
 python -m clients complete "$code" --stream --max-tokens 48 --stop-at function \
-    --url "localhost:$grpc_port"
+    --protocol gateway --url "localhost:$gateway_port"
 
 # Fill in the middle: refused by name, and so left out here, by a model that wasn't trained for it.
 before='class Point:
@@ -43,17 +63,18 @@ fi
 cat <<MESSAGE
 
 
+The page:  http://localhost:$gateway_port/
 The next one, with curl:
+  curl localhost:$gateway_port/v1/completions -H 'Content-Type: application/json' \\
+      -d '{"prompt": "$prompt", "max_tokens": 32, "temperature": 0}'
+from Triton itself:
   curl -d '{"text_input": "$prompt", "max_tokens": 32}' \\
       localhost:$http_port/v2/models/completion/generate
-streamed:
-  curl -N -d '{"text_input": "$prompt", "max_tokens": 32}' \\
-      localhost:$http_port/v2/models/completion_stream/generate_stream
 or from Python:
   from clients import CompletionClient
   with CompletionClient("localhost:$grpc_port") as client:
       print(client.complete("$prompt", max_tokens=32).text)
 
-Serving until Ctrl-C. Metrics: localhost:$metrics_port/metrics
+Serving until Ctrl-C. Metrics: localhost:$metrics_port/metrics, localhost:$gateway_port/metrics
 MESSAGE
 wait $server

@@ -236,8 +236,15 @@ def _quantize(work: Path, options: argparse.Namespace) -> None:
     started = time.monotonic()
     calibration = None
     if options.rounding != "nearest" or options.kv == "int8":
-        calibration = read_calibration(options.calibration, options.calibration_tokens, log)
-    quantize_artifact(work, options.precision, calibration, options.rounding, options.kv)
+        calibration = read_calibration(options, log)
+    quantize_artifact(
+        work,
+        options.precision,
+        calibration,
+        options.rounding,
+        options.kv,
+        block_size=options.block_size,
+    )
     what = [QUANTIZED[options.precision]] if options.precision in QUANTIZED else []
     what += ["keys and values of 8 bits"] if options.kv == "int8" else []
     log(f"quantized: {', '.join(what) or 'nothing'} in {time.monotonic() - started:.1f} s")

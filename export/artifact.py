@@ -8,11 +8,13 @@ it. Knows nothing of the model repository.
 import dataclasses
 import importlib.metadata
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from export.blockwise import Refine, four_bit_inputs, quantize_blocks
+from export.blockwise import BLOCK_SIZE, BLOCK_SIZES, four_bit_inputs, quantize_blocks
 from export.calibration import Calibration, record_rows
 from export.checkpoint import Checkpoint
 from export.compensation import Compensation
@@ -45,8 +47,8 @@ MODEL_FILES = (GRAPH_FILE, WEIGHTS_FILE, DECODE_GRAPH_FILE, DECODE_WEIGHTS_FILE)
 ARTIFACT_FILES = (*MODEL_FILES, PLAN_FILE, TOKENIZER_FILE, RANKS_FILE)
 QUANTIZED = {
     "fp16": "weights stored in 16 bits, computed with in float32",
-    "int8": "8-bit linears",
-    "int4": "linears of 4 bits, attention and head of 8",
+    "int8": "8-bit linears and embeddings",
+    "int4": "4-bit linears, embeddings of 8 bits, a head of both",
     "auto": "both graphs, the 4-bit one for decode steps of few rows",
 }
 ROUNDINGS = {
@@ -55,8 +57,8 @@ ROUNDINGS = {
     "nearest": "without calibration",
 }
 # Up to so many rows a step only reads weights, and fewer bytes win; above, 8-bit rows compute as
-# fast (GPT-2 124M, processor time by rows, int4 over int8: 0.61 at 1, 0.69 at 2, 0.88 at 4, 0.97 at
-# 6, 1.14 at 16; docs/ENGINE_SPEED.md).
+# fast and closer (GPT-2 124M, processor time by rows, int4 over int8: 0.47 at 1, 0.58 at 2, 0.79 at
+# 4, 0.91 to 1.06 at 6, 0.95 to 1.02 at 8; docs/ENGINE_SPEED.md).
 MAX_DECODE_ROWS = 4
 PACKAGES = ("nanotriton", "numpy", "onnx", "onnxruntime")
 
@@ -108,17 +110,20 @@ def quantize_artifact(
     calibration: Calibration | None = None,
     rounding: str = "gptq",
     kv: str = "float32",
+    *,
+    block_size: int = BLOCK_SIZE,
 ) -> None:
     """Turn the float32 artifact in `folder` into fp16, int8, int4, or the last two (auto).
 
     Its KV cache becomes that of `kv`; int8 takes calibration, and also goes with precision fp32.
     4-bit weights are rounded to the nearest without `calibration`, else by `rounding`, "gptq",
-    "awq" or "nearest"; 8-bit ones always are. Raises ArtifactError when it isn't float32, or the
-    calibration's text is missing or too short.
+    "awq" or "nearest", `block_size` of them with one scale; 8-bit ones always are. Raises
+    ArtifactError when it isn't float32, or the calibration's text is missing or too short.
     """
     assert precision in ("fp32", *QUANTIZED), precision
     assert kv in ORT_KV_DTYPES, kv
     assert rounding in ROUNDINGS, rounding
+    assert block_size in BLOCK_SIZES, block_size
     rounding = _rounding(precision, calibration, rounding)
     manifest = Manifest.load(folder)
     if manifest.precision != "fp32":
@@ -150,11 +155,12 @@ def quantize_artifact(
             rows = record_rows(model, wanted, windows, Path(recorded))
             model = quantize_cache(model, rows) if kv == "int8" else model
             refine = Compensation(rows, calibration.progress) if rounding == "gptq" else None
-        blocks = scale_model(model, rows) if rows and rounding == "awq" else model
-        main = blocks if precision == "int4" else model
-        write_model(_quantize_linears(main, precision, refine), new)
+        scaled = scale_model(model, rows, block_size) if rows and rounding == "awq" else model
+        four_bit = partial(quantize_blocks, scaled, refine, block_size)
+        main = four_bit() if precision == "int4" else _EIGHT_OR_MORE[precision](model)
+        write_model(main, new)
         if precision == "auto":
-            decode_graph = _write_decode_graph(blocks, new, refine)
+            decode_graph = _write_decode_graph(four_bit(), new)
         for path in new.iterdir():
             path.replace(folder / path.name)
     dataclasses.replace(
@@ -177,18 +183,20 @@ def _rounding(precision: str, calibration: Calibration | None, rounding: str) ->
     return rounding if calibration else "nearest"
 
 
-def _quantize_linears(model: Model, precision: str, refine: Refine | None) -> Model:
-    """The graph of model.onnx."""
-    if precision in ("fp32", "fp16"):
-        return model if precision == "fp32" else halve_model(model)
-    return quantize_blocks(model, refine) if precision == "int4" else quantize_model(model)
+# The graph of model.onnx, of int4 excepted.
+_EIGHT_OR_MORE: dict[str, Callable[[Model], Model]] = {
+    "fp32": lambda model: model,
+    "fp16": halve_model,
+    "int8": quantize_model,
+    "auto": quantize_model,
+}
 
 
-def _write_decode_graph(model: Model, folder: Path, refine: Refine | None) -> DecodeGraph:
+def _write_decode_graph(model: Model, folder: Path) -> DecodeGraph:
     """The 4-bit graph beside the 8-bit one in `folder`, whose embeddings it shares."""
     shared = read_model(folder).weights
     assert isinstance(shared, Weights)
-    write_model(quantize_blocks(model, refine), folder, DECODE_GRAPH_FILE, shared)
+    write_model(model, folder, DECODE_GRAPH_FILE, shared)
     return DecodeGraph(DECODE_GRAPH_FILE, "int4", MAX_DECODE_ROWS)
 
 

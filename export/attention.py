@@ -1,19 +1,15 @@
-"""Nodes of a layer's attention: N tokens' packed queries, keys and values in, what they see out.
+"""Node of a layer's attention: N tokens' packed queries, keys and values in, what they see out.
 
-GroupQueryAttention takes B sequences of one token, or one of T: behind a past, T > 1 needs B = 1.
-So the tokens part: the chunk (1, T) attends its slot's cache, the decode rows (B, 1) those of
-theirs, and both come together again. It takes no part of 0 tokens either; whoever calls gives a
-part that is missing one token and a cache of one position, and `attention_rows` leaves it out.
-Knows nothing of linears. The operator's contract:
-https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+It is the operator of `export.slot_attention`, for a chunk and decode rows at once. Knows nothing of
+linears.
 """
 
 from collections.abc import Callable
 
 from onnx import TensorProto, ValueInfoProto, helper
 
+from export import slot_attention
 from export.architecture import Config
-from export.model_file import CONTRIB_DOMAIN
 from nanotriton import contract
 
 # Appends a node to a graph and returns its first output's name.
@@ -22,16 +18,31 @@ AddNode = Callable[..., str]
 Rename = Callable[[str], str]
 
 PARTS: tuple[tuple[Rename, str | int, str | int], ...] = (  # its batch size and tokens
-    (contract.chunk_name, 1, "T"),
     (str, "B", 1),
+    (contract.chunk_name, 1, "T"),
 )
 
 
 def attend(node: AddNode, config: Config, layer: int, qkv: str) -> str:
-    """(N, 3 * H * D) to (N, H * D); `flat_shape` is a weight of the graph."""
-    parts = [_attend_part(node, config, layer, qkv, name) for name, _, _ in PARTS]
-    both = node("Concat", *parts, axis=0)
-    return node("Gather", both, contract.GRAPH_ATTENTION_ROWS)
+    """(N, 3 * H * D) to (N, H * D)."""
+    inputs, presents = [qkv], []
+    for name, _, _ in PARTS:
+        inputs += [
+            name(contract.GRAPH_ATTENDED),
+            name(contract.GRAPH_SEQLENS_K),
+            name(contract.GRAPH_TOTAL_LEN),
+            *(name(contract.past_name(layer, kind)) for kind in "kv"),
+        ]
+        presents += [name(contract.present_name(layer, kind)) for kind in "kv"]
+    return node(
+        slot_attention.FLOAT,
+        *inputs,
+        contract.GRAPH_ATTENTION_ROWS,
+        outputs=[f"attention_{layer}", *presents],
+        domain=slot_attention.DOMAIN,
+        num_heads=config.num_heads,
+        scale=config.head_dim**-0.5,
+    )
 
 
 def attention_inputs(config: Config) -> list[ValueInfoProto]:
@@ -49,29 +60,6 @@ def attention_inputs(config: Config) -> list[ValueInfoProto]:
 def attention_outputs(config: Config) -> list[ValueInfoProto]:
     """The caches, bound to the memory of those that come in."""
     return _caches(config, contract.present_name)
-
-
-def _attend_part(node: AddNode, config: Config, layer: int, qkv: str, name: Rename) -> str:
-    attention = node(
-        "GroupQueryAttention",
-        node("Gather", qkv, name(contract.GRAPH_ATTENDED)),  # (B, T, 3 * H * D)
-        "",  # key and value are packed behind the query
-        "",
-        name(contract.past_name(layer, "k")),
-        name(contract.past_name(layer, "v")),
-        name(contract.GRAPH_SEQLENS_K),
-        name(contract.GRAPH_TOTAL_LEN),
-        outputs=[
-            name(f"attention_{layer}"),
-            name(contract.present_name(layer, "k")),
-            name(contract.present_name(layer, "v")),
-        ],
-        domain=CONTRIB_DOMAIN,
-        num_heads=config.num_heads,
-        kv_num_heads=config.num_heads,
-        scale=config.head_dim**-0.5,
-    )
-    return node("Reshape", attention, "flat_shape")  # (B * T, H * D)
 
 
 def _caches(config: Config, name: Callable[[int, str], str]) -> list[ValueInfoProto]:

@@ -1,18 +1,17 @@
 """A float32 model.onnx in, the same with 4-bit linears out.
 
-The linears of the MLPs, two thirds of the blocks, have 4-bit weights, those of attention and the
-head 8-bit ones: in blocks along a column with a scale each (com.microsoft.MatMulNBits). A step of
-few rows only reads weights, so this is the fastest form there; activations are rounded to 8 bits a
-block at run time. Embeddings stay float32. Knows nothing of checkpoints, nor of the graph with
-8-bit rows (`export.quantized`).
+The linears of the blocks have 4-bit weights, in blocks along a column with a scale each
+(com.microsoft.MatMulNBits). A step of few rows only reads weights, so this is the fastest form
+there; activations are rounded to 8 bits a block at run time. Embeddings and head are those of
+`export.embeddings`. Knows nothing of checkpoints, nor of the
+graph with 8-bit rows (`export.quantized`).
 
-Measured on the demo model, mean KL on 8,192 tokens of code, with GPTQ (`export.compensation`):
-7.3e-3; in blocks of 128, 64 and 32 6.5e-3, 5.5e-3 and 4.6e-3 (2.1e-2 without GPTQ), which cost time
-(docs/ENGINE_SPEED.md). Attention in 4 bits too 1.4e-2. llama.cpp's Q4_0 rounding of the blocks:
-4.3e-2.
+Measured on the demo model, mean KL on 16,459 tokens of code, with GPTQ (`export.compensation`):
+1.9e-2; in blocks of 128, 64 and 32 1.7e-2, 1.5e-2 and 1.4e-2, which cost time; without GPTQ 7.5e-2
+(docs/precisions.md, docs/ENGINE_SPEED.md). llama.cpp's Q4_0 rounding of the weights: 4.5e-2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
+from export.architecture import is_linear
+from export.embeddings import ACCURACY_LEVEL, quantize_tables, settled_head, settled_top
 from export.model_file import CONTRIB_DOMAIN, Model
 
-BLOCK_SIZE = 256  # how many weights of a column have one scale
-EIGHT_BIT_LINEARS = (".attn.c_attn.weight", ".attn.c_proj.weight")
-ACCURACY_LEVEL = 4  # products of 8-bit integers; without it a row takes up to 60 times longer
+BLOCK_SIZES = (32, 64, 128, 256)  # how many weights of a column have one scale
+BLOCK_SIZE = 256
 # A block's range may be cut by so much: its extremes are rounded worse, all others better. With
 # 256 steps there is nothing to win.
 CUTS = {4: np.linspace(1, 0.7, 7, dtype=np.float32), 8: np.ones(1, np.float32)}
@@ -59,44 +59,62 @@ class Blocks:
 Refine = Callable[[NodeProto, NDArray[Any], Blocks], Blocks]
 
 
-def quantize_blocks(model: Model, refine: Refine | None = None) -> Model:
-    """Replace each product with a weight, the head's among them; 4-bit ones may be refined."""
+def quantize_blocks(
+    model: Model, refine: Refine | None = None, block_size: int = BLOCK_SIZE
+) -> Model:
+    """Replace each product with a weight, and the embeddings; 4-bit weights may be refined."""
+    model = quantize_tables(model)
     nodes: list[NodeProto] = []
     weights: dict[str, NDArray[Any]] = {}
     for node in model.nodes:
+        if node.op_type == "Gemm":
+            head = settled_head(node, model.weights[node.input[1]].shape)
+            nodes += head.nodes
+            weights |= head.weights
+            continue
+        if node.op_type == "TopK":
+            nodes += settled_top(node)
+            continue
         bits = _num_bits(node, model)
         if bits is None:
             nodes.append(node)
             continue
         weight = model.weights[node.input[1]]
-        weight = weight.T if node.op_type == "Gemm" else weight
-        blocks = round_weight(weight, bits)
+        blocks = round_weight(weight, bits, block_size)
         if refine is not None and bits == 4:
             blocks = refine(node, weight, blocks)
-        name = node.input[1].removesuffix(".weight")
-        weights |= {
-            f"{name}.weight_int{blocks.bits}": pack(blocks.codes, blocks.bits),
-            f"{name}.block_scale": blocks.scales,
-            f"{name}.block_zero_point": pack(blocks.zero_points, blocks.bits),
-        }
-        bias = ["", *node.input[2:]] if len(node.input) > 2 else []  # "": no reordering of inputs
-        nodes.append(
-            helper.make_node(
-                "MatMulNBits",
-                [node.input[0], *list(weights)[-3:], *bias],
-                node.output,
-                name=f"{name}.blocks",
-                domain=CONTRIB_DOMAIN,
-                K=weight.shape[0],
-                N=weight.shape[1],
-                bits=blocks.bits,
-                block_size=BLOCK_SIZE,
-                accuracy_level=ACCURACY_LEVEL,
-            )
-        )
+        packed = _packed(node.input[1].removesuffix(".weight"), blocks)
+        weights |= packed
+        nodes.append(_product(node, packed, weight.shape, blocks))
     used = {name for node in nodes for name in node.input}
     kept = {name: model.weights[name] for name in model.weights if name in used}
     return Model(nodes, model.inputs, model.outputs, kept | weights)
+
+
+def _packed(name: str, blocks: Blocks) -> dict[str, NDArray[Any]]:
+    return {
+        f"{name}.weight_int{blocks.bits}": pack(blocks.codes, blocks.bits),
+        f"{name}.block_scale": blocks.scales,
+        f"{name}.block_zero_point": pack(blocks.zero_points, blocks.bits),
+    }
+
+
+def _product(
+    node: NodeProto, packed: Iterable[str], shape: tuple[int, ...], blocks: Blocks
+) -> NodeProto:
+    """In the place of one with a weight of a shape (in, out)."""
+    return helper.make_node(
+        "MatMulNBits",
+        [node.input[0], *packed],
+        node.output,
+        name=f"{node.input[1].removesuffix('.weight')}.blocks",
+        domain=CONTRIB_DOMAIN,
+        K=shape[0],
+        N=shape[1],
+        bits=blocks.bits,
+        block_size=blocks.codes.shape[-1],
+        accuracy_level=ACCURACY_LEVEL,
+    )
 
 
 def four_bit_inputs(model: Model) -> dict[str, int]:
@@ -109,30 +127,28 @@ def four_bit_inputs(model: Model) -> dict[str, int]:
 
 
 def _num_bits(node: NodeProto, model: Model) -> int | None:
-    """Of the weight of a linear; None when the node is none."""
-    if node.op_type == "Gemm":  # the head
-        return 8
+    """Of the weight of a linear; None when the node is none, nor the last norm's gain."""
     if node.op_type != "MatMul" or node.input[1] not in model.weights:
         return None
-    return 8 if node.input[1].endswith(EIGHT_BIT_LINEARS) else 4
+    return 4 if is_linear(node.input[1]) else 8
 
 
-def round_weight(weight: NDArray[Any], bits: int) -> Blocks:
+def round_weight(weight: NDArray[Any], bits: int, block_size: int = BLOCK_SIZE) -> Blocks:
     """(in, out) float32 to codes; each block takes the cut of its range that errs least."""
     num_inputs, num_outputs = weight.shape
-    num_blocks = -(-num_inputs // BLOCK_SIZE)
+    num_blocks = -(-num_inputs // block_size)
     blocks = Blocks(
         bits,
-        np.empty((num_outputs, num_blocks, BLOCK_SIZE), np.uint8),
+        np.empty((num_outputs, num_blocks, block_size), np.uint8),
         np.empty((num_outputs, num_blocks), np.float32),
         np.empty((num_outputs, num_blocks), np.uint8),
     )
     for start in range(0, num_outputs, NUM_COLUMNS):
         part = slice(start, start + NUM_COLUMNS)
         columns = weight[:, part].T
-        values = np.zeros((len(columns), num_blocks * BLOCK_SIZE), np.float32)
+        values = np.zeros((len(columns), num_blocks * block_size), np.float32)
         values[:, :num_inputs] = columns
-        best = _best_blocks(values.reshape(-1, num_blocks, BLOCK_SIZE), bits)
+        best = _best_blocks(values.reshape(-1, num_blocks, block_size), bits)
         blocks.codes[part] = best.codes
         blocks.scales[part] = best.scales
         blocks.zero_points[part] = best.zero_points

@@ -1,6 +1,8 @@
 """A float32 model and a text in, what stood in some of its tensors out: rows of floats.
 
-The model runs on windows spread evenly over the text, in float32 and without a past. Rows lie in
+Instead of a text, tokens as training writes them (train.bin, val.bin: uint16 ids of the model's own
+vocabulary). The model runs on windows spread evenly over the text, or on some drawn by a seed, in
+float32 and without a past. Rows lie in
 files until they are asked for: those of GPT-2 124M are 0.7 GB at 4,096 tokens. Knows nothing of
 quantization. The default text shares no file with that of `export.parity`, for a gate must not be
 measured on what the weights were fitted to.
@@ -30,20 +32,26 @@ DEFAULT_SOURCES = (argparse, dataclasses, difflib, inspect)
 DEFAULT_TOKENS = 4096
 MIN_TOKENS = 1024  # demo model: 64 do harm (KL 8.6e-3, plain 6.6e-3), 512 are no help
 MAX_WINDOW = 256
+BINS, TOKEN_BYTES = ".bin", 2  # files of training's, uint16
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What to run on: about `num_tokens` tokens of `text`."""
+    """What to run on: about `num_tokens` tokens of `text`, which may be a file's tokens (N,).
 
-    text: str
+    `num_samples` windows at places that `seed` draws, if given, take the place of that number.
+    """
+
+    text: str | NDArray[np.uint16]
     num_tokens: int
     progress: Progress
+    num_samples: int | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_tokens < MIN_TOKENS:
+        if self.num_samples is None and self.num_tokens < MIN_TOKENS:
             raise ArtifactError(
                 f"calibration on {self.num_tokens} tokens is no help: take at least "
                 f"{MIN_TOKENS}, or --rounding nearest"
@@ -51,28 +59,74 @@ class Calibration:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the whole text."""
-        return sha256_text(self.text)
+        """SHA-256 of the whole text, or of its tokens."""
+        if isinstance(self.text, str):
+            return sha256_text(self.text)
+        return hashlib.sha256(self.text.tobytes()).hexdigest()
 
     def windows(self, vocabulary: Vocabulary, context: int) -> list[Ids]:
         """Sequences that the model can read; raises ArtifactError when the text is too short."""
-        ids = encode_known(vocabulary, self.text)
+        ids = self._ids(vocabulary)
         if len(ids) < MIN_TOKENS:
             raise ArtifactError(
                 f"the calibration text has {len(ids)} tokens of this vocabulary, at least "
                 f"{MIN_TOKENS} are needed: give a longer one with --calibration"
             )
+        longest = min(MAX_WINDOW, context)
+        if self.num_samples is not None:
+            return self._samples(ids, longest)
         num_tokens = min(self.num_tokens, len(ids))
-        num_windows = -(-num_tokens // min(MAX_WINDOW, context))
+        num_windows = -(-num_tokens // longest)
         starts = np.arange(num_windows) * len(ids) // num_windows
         lengths = np.diff(np.arange(num_windows + 1) * num_tokens // num_windows)
         return [ids[at : at + size] for at, size in zip(starts, lengths, strict=True)]
 
+    def _samples(self, ids: Ids, longest: int) -> list[Ids]:
+        assert self.num_samples is not None
+        least = -(-MIN_TOKENS // longest)
+        if self.num_samples < least:
+            raise ArtifactError(
+                f"calibration on {self.num_samples} samples of {longest} tokens is no help: take "
+                f"at least {least} with --calibration-samples, or --rounding nearest"
+            )
+        places = np.arange(len(ids) // longest) * longest
+        random = np.random.default_rng(self.seed)
+        drawn = random.choice(places, min(self.num_samples, len(places)), replace=False)
+        return [ids[at : at + longest] for at in np.sort(drawn)]
 
-def read_calibration(file: Path | None, num_tokens: int, progress: Progress) -> Calibration:
-    """Calibration on a file's text, or on the default; raises ArtifactError for no UTF-8."""
-    text = read_text(file, "--calibration") if file else default_text()
-    return Calibration(text, num_tokens, progress)
+    def _ids(self, vocabulary: Vocabulary) -> Ids:
+        if isinstance(self.text, str):
+            return encode_known(vocabulary, self.text)
+        ids = self.text.astype(np.int64)
+        if len(ids) and ids.max() >= vocabulary.tokenizer.num_tokens:
+            raise ArtifactError(
+                f"the calibration file holds the token {ids.max()}, this vocabulary has "
+                f"{vocabulary.tokenizer.num_tokens}: give the file that was made with the "
+                "checkpoint's tokenizer"
+            )
+        return ids
+
+
+def read_calibration(options: argparse.Namespace, progress: Progress) -> Calibration:
+    """Calibration as a command line asks for it; raises ArtifactError for a file that is none."""
+    file: Path | None = options.calibration
+    if file is None:
+        text: str | NDArray[np.uint16] = default_text()
+    else:
+        text = _read_tokens(file) if file.suffix == BINS else read_text(file, "--calibration")
+    return Calibration(
+        text, options.calibration_tokens, progress, options.calibration_samples, options.seed
+    )
+
+
+def _read_tokens(file: Path) -> NDArray[np.uint16]:
+    content = file.read_bytes()
+    if len(content) % TOKEN_BYTES:
+        raise ArtifactError(
+            f"{file} has {len(content)} bytes, tokens have {TOKEN_BYTES} each: give a train.bin or "
+            "val.bin that training wrote, or a text"
+        )
+    return np.frombuffer(content, "<u2")
 
 
 def default_text() -> str:

@@ -66,12 +66,14 @@ TOLERANCES = {
     "int8-static": Tolerance(
         np.inf, max_kl=1e-2, min_top1=0.92, min_greedy=0.8, max_perplexity_rise=0.01
     ),
-    # 4 bits in the MLPs (measured on the demo: KL 6.9e-3, best token kept in 95.2 of 100 places,
-    # 98 of 100 greedy tokens those of float32 when two graphs take turns). llama.cpp's Q4_0
-    # rounding of the blocks gives 4.3e-2. The limits stop what is broken or does not fit into 4
-    # bits: all linears in 4 bits, the head too, give 2e-2.
+    # 4 bits in all linears and, for all but the best tokens, in the head (measured on the demo: KL
+    # 1.9e-2, perplexity +1.6 %, best token kept in 93.6 of 100 places; 98 of 100 greedy tokens are
+    # those of float32 when two graphs take turns; KL 2.4e-2 on 1,024 tokens of the standard
+    # library). Its weights rounded as Q4_0 of llama.cpp give 4.5e-2 and +4.9 %, as OpenVINO's int4
+    # 6.2e-2 and +7.1 %, to the nearest here 7.5e-2 and +7.8 %: two thirds of the least of these;
+    # beyond it weights were not fitted, do not fit into 4 bits, or something is broken.
     "int4": Tolerance(
-        np.inf, max_kl=2e-2, min_top1=0.88, min_greedy=0.85, max_perplexity_rise=0.05
+        np.inf, max_kl=3e-2, min_top1=0.88, min_greedy=0.85, max_perplexity_rise=0.03
     ),
 }
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from export.blockwise import BLOCK_SIZE, Blocks
+from export.blockwise import Blocks
 
 # Of the channels' mean power, added to each: the paper's 1 %. Makes any moments invertible.
 DAMPING = 0.01
@@ -67,6 +67,7 @@ def compensate(weight: NDArray[Any], plain: Blocks, moments: Doubles) -> Blocks:
     scales = plain.scales.T.astype(np.float64)  # (blocks, out)
     zero_points = plain.zero_points.T.astype(np.float64)
     largest = 2**plain.bits - 1
+    block_size = plain.codes.shape[-1]
     rest = weight[order].astype(np.float64)  # (in, out)
     codes = plain.codes.reshape(num_outputs, -1).copy()
     loss = 0.0
@@ -74,7 +75,7 @@ def compensate(weight: NDArray[Any], plain: Blocks, moments: Doubles) -> Blocks:
         stop = min(start + STEP, num_inputs)
         errors = np.empty((stop - start, num_outputs))
         for at in range(start, stop):
-            block = order[at] // BLOCK_SIZE
+            block = order[at] // block_size
             steps = np.rint(rest[at] / scales[block])
             steps = np.clip(steps, -zero_points[block], largest - zero_points[block])
             codes[:, order[at]] = steps + zero_points[block]

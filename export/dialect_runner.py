@@ -38,6 +38,7 @@ class DialectRunner:
         sizes = (manifest.num_layers, 2, num_slots, heads, length, head_dim)
         self._cache = np.zeros(sizes, manifest.kv_dtype)  # (L, 2, S, H, M, D)
         self.cache_bytes = self._cache.nbytes
+        self.has_native_attention = False
 
     def run(self, batch: Batch) -> Candidates:
         """Make the copies, append the tokens to their slots, return the wanted rows' candidates.

@@ -39,7 +39,6 @@ def build_graph(checkpoint: Checkpoint) -> Model:
             f"takes multiples of {HEAD_DIM_UNIT}: train with another n_embd or n_head"
         )
     graph = _Graph(dict(checkpoint.weights))
-    graph.constant("flat_shape", [-1, config.width])
     x = _embed(graph)
     for layer in range(config.num_layers):
         x = _block(graph, config, layer, x)

@@ -3,7 +3,7 @@
 Every channel of a layer's keys and values has a scale of its own, from the range that `export.
 calibration` recorded. Offsets cost nothing and waste no steps: softmax doesn't see what is added to
 all keys, and what is taken from all values comes back behind the attention, whose weights add up
-to 1; so both are centred by the biases of the linears before and behind. ONNX Runtime quantizes
+to 1; so both are centred by the biases of the linears before and behind. Attention quantizes
 when it writes a slot, and a prompt too attends what was written. Knows nothing of the linears'
 precision.
 
@@ -17,23 +17,20 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import NodeProto, TensorProto, ValueInfoProto
 
+from export import slot_attention
 from export.model_file import Model
 
-ATTENTION = "GroupQueryAttention"
 LARGEST = 127
 MARGIN = 1.15  # how much wider than what calibration saw a range is taken to be
-NUM_INPUTS = 12  # of the operator before its scales; those that it doesn't use are empty
-SETTINGS = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
 
 Floats = NDArray[np.float32]
 
 
 def packed_inputs(model: Model) -> dict[str, int]:
     """By layer what holds its queries, keys and values, (N, 3 * H * D): name to width."""
-    makers = {node.output[0]: node for node in model.nodes}
-    packed = {_layer(node): makers[node.input[0]].input[0] for node in _attentions(model)}
+    packed = {_layer(node): node.input[0] for node in _attentions(model)}
     width = 3 * model.weights["ln_f.weight"].shape[0]
     return {packed[layer]: width for layer in range(len(packed))}
 
@@ -48,8 +45,13 @@ def quantize_cache(model: Model, rows: Mapping[str, Floats]) -> Model:
         scale = MARGIN / LARGEST * np.maximum(high - centre, centre - low)
         scale = np.where(scale > 0, scale, 1).astype(np.float32)
         changed |= dict(zip(_scale_names(layer), np.split(scale, 2), strict=True))  # (H * D,)
-    nodes = [_quantized(node) if node.op_type == ATTENTION else node for node in model.nodes]
-    caches = {name for node in _attentions(model) for name in (*node.input[3:5], *node.output[1:])}
+    nodes = [
+        slot_attention.over_int8(node, _scale_names(_layer(node)))
+        if node.op_type == slot_attention.FLOAT
+        else node
+        for node in model.nodes
+    ]
+    caches = {name for node in _attentions(model) for name in slot_attention.caches_of(node)}
     inputs, outputs = (
         [_as_int8(value) if value.name in caches else value for value in values]
         for values in (model.inputs, model.outputs)
@@ -72,24 +74,16 @@ def _centre(model: Model, layer: int, middle: Floats, changed: dict[str, NDArray
 
 
 def _attentions(model: Model) -> list[NodeProto]:
-    return [node for node in model.nodes if node.op_type == ATTENTION]
+    return [node for node in model.nodes if node.op_type == slot_attention.FLOAT]
 
 
 def _layer(node: NodeProto) -> int:
-    """Of an attention node, from the name of the cache that enters it."""
-    return int(node.input[3].rpartition("_")[2])
+    """Of an attention node, from the name of a cache that leaves it."""
+    return int(node.output[1].rpartition("_")[2])
 
 
 def _scale_names(layer: int) -> list[str]:
     return [f"h.{layer}.attn.{kind}_scale" for kind in ("key", "value")]
-
-
-def _quantized(node: NodeProto) -> NodeProto:
-    made = NodeProto()
-    made.CopyFrom(node)
-    made.input.extend([""] * (NUM_INPUTS - len(node.input)) + _scale_names(_layer(node)))
-    made.attribute.extend(helper.make_attribute(*setting) for setting in SETTINGS.items())
-    return made
 
 
 def _as_int8(value: ValueInfoProto) -> ValueInfoProto:

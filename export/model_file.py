@@ -14,6 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export import slot_attention
+from nanotriton import contract
 from nanotriton.contract import GRAPH_FILE
 
 OPSET = 20
@@ -91,14 +93,22 @@ def write_model(
             file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
             tensors.append(_external_tensor(name, array, weights_file, file.tell()))
             file.write(array.data)  # unlike tofile, it says why when the disk is full
-    graph = helper.make_graph(list(model.nodes), "gpt", model.inputs, model.outputs, tensors)
+    types = slot_attention.types_of(model.nodes)
+    graph = helper.make_graph(
+        list(model.nodes), "gpt", model.inputs, model.outputs, tensors, value_info=types
+    )
     opsets = [helper.make_opsetid("", model.opset), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
+    functions = slot_attention.functions_of(model.nodes, opsets)
+    own = helper.make_opsetid(slot_attention.DOMAIN, slot_attention.VERSION)
     proto = helper.make_model(
         graph,
-        opset_imports=opsets,
+        functions=functions,
+        opset_imports=[*opsets, own] if functions else opsets,
         ir_version=helper.find_min_ir_version_for(opsets[:1]),
         producer_name="nanotriton",
     )
+    if functions:
+        helper.set_model_props(proto, {contract.SLOT_ATTENTION: str(slot_attention.VERSION)})
     onnx.save_model(proto, folder / graph_file)
     onnx.checker.check_model(str(folder / graph_file), full_check=True)
 

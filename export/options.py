@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from export.artifact import QUANTIZED, ROUNDINGS
+from export.blockwise import BLOCK_SIZE, BLOCK_SIZES
 from export.calibration import DEFAULT_TOKENS
 from export.comparison import METRICS, TOLERANCES
 from export.registry import DEFAULT_STORE, FORM
@@ -115,6 +116,14 @@ def add_precision(parser: argparse.ArgumentParser, *choices: str) -> None:
         + "".join(f"{name}: {what}; " for name, what in ROUNDINGS.items())
         + "default: gptq",
     )
+    parser.add_argument(
+        "--block-size",
+        type=int,
+        choices=BLOCK_SIZES,
+        default=BLOCK_SIZE,
+        help="4-bit weights that share a scale; smaller ones are closer and slower "
+        f"(default: {BLOCK_SIZE})",
+    )
 
 
 def add_calibration(parser: argparse.ArgumentParser, what: str) -> None:
@@ -123,15 +132,24 @@ def add_calibration(parser: argparse.ArgumentParser, what: str) -> None:
         "--calibration",
         type=Path,
         metavar="FILE",
-        help=f"text like what the model will read, {what}; not the one of parity (default: Python "
-        "sources that parity does not use)",
+        help=f"text like what the model will read, {what}, or train.bin or val.bin of its tokens; "
+        "not the one of parity (default: Python sources that parity does not use)",
     )
     parser.add_argument(
         "--calibration-tokens",
         type=positive,
         default=DEFAULT_TOKENS,
         metavar="N",
-        help=f"tokens of it (default: {DEFAULT_TOKENS})",
+        help=f"tokens of it, spread evenly (default: {DEFAULT_TOKENS})",
+    )
+    parser.add_argument(
+        "--calibration-samples",
+        type=positive,
+        metavar="N",
+        help="instead: so many windows of 256 tokens at places drawn by --seed",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of --calibration-samples (default: 0)"
     )
 
 

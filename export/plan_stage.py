@@ -26,7 +26,7 @@ def plan_stage(options: argparse.Namespace) -> None:
         checkpoint = choose_infill(checkpoint, options.infill)
         calibration = None
         if options.precision == "int8-static":
-            calibration = read_calibration(options.calibration, options.calibration_tokens, log)
+            calibration = read_calibration(options, log)
         graph = plans.GraphOptions(
             options.precision,
             options.kv,

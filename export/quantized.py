@@ -2,7 +2,8 @@
 
 Every linear of the blocks and the head: signed 8-bit weights with one scale a column, unsigned
 8-bit activations, computed at run time. So a row's result does not depend on its batch mates, and
-no calibration is needed. Embeddings stay float32. Knows nothing of checkpoints.
+no calibration is needed. Embeddings have 8 bits, and a tied head reads the same array
+(`export.embeddings`). Knows nothing of checkpoints.
 
 Activations have one scale a ROW, but behind a norm all rows have the same: a row that leaves
 LayerNorm has the length sqrt(H * D), and the turn of `export.rotated` spreads it over all channels,
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
+from export.embeddings import Part, quantize_tables, signed_head
 from export.model_file import CONTRIB_DOMAIN, Model
 
 LARGEST = 127  # of a signed 8-bit weight
@@ -58,7 +60,8 @@ AFTER_NORM = _Activations("norm", 0, 127, 128, NORM_RANGE)
 
 
 def quantize_model(model: Model) -> Model:
-    """Replace each product with a weight, and its bias; the head becomes (H * D, V)."""
+    """Replace each product with a weight, and its bias, and the embeddings."""
+    model = quantize_tables(model)
     made_by = {node.output[0]: node for node in model.nodes}
     nodes: list[NodeProto] = []
     weights: dict[str, NDArray[Any]] = {}
@@ -69,22 +72,27 @@ def quantize_model(model: Model) -> Model:
             nodes.append(node)
             continue
         name = node.input[1].removesuffix(".weight")
-        weight = model.weights[node.input[1]]
-        bias, y = list(node.input[2:]), node.output[0]  # the head's: see export.rotated
+        weight, y = model.weights[node.input[1]], node.output[0]
+        bias: list[str] = []
         if not is_head and f"{name}.bias" in model.weights:
             added = next(rest)  # behind its product
             assert list(added.input) == [y, f"{name}.bias"], added
             bias, y = [f"{name}.bias"], added.output[0]
-        linear = _Linear(name, _activations(made_by.get(node.input[0]), model.weights))
-        added_weights = linear.quantize(weight.T if is_head else weight)
+        linear = _Linear(
+            name,
+            _activations(made_by.get(node.input[0]), model.weights),
+            signed_head(node.input[1], len(weight)) if is_head else None,
+        )
+        added_weights = linear.quantize(weight)
         if bias and linear.moved in added_weights:
             added_weights[linear.moved] += model.weights[bias.pop()]
         weights |= added_weights
         nodes += linear.nodes(node.input[0], y, bias)
     weights |= _constants()
     used = {name for node in nodes for name in node.input}
-    both = {name: model.weights[name] for name in model.weights if name not in weights} | weights
-    return Model(nodes, model.inputs, model.outputs, {n: both[n] for n in both if n in used})
+    kept = {name: model.weights[name] for name in model.weights if name in used - weights.keys()}
+    made = {name: weight for name, weight in weights.items() if name in used}
+    return Model(nodes, model.inputs, model.outputs, kept | made)
 
 
 def _activations(maker: NodeProto | None, weights: Mapping[str, NDArray[Any]]) -> _Activations:
@@ -116,10 +124,11 @@ def _constants() -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """One product with a weight, in 8 bits."""
+    """One product with a weight, in 8 bits; the head's is a table."""
 
     name: str
     kind: _Activations
+    head: Part | None = None
 
     @property
     def moved(self) -> str:
@@ -128,6 +137,8 @@ class _Linear:
 
     def quantize(self, weight: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """(in, out) float32 to int8 and (out,) scales; symmetric, rounded to nearest."""
+        if self.head is not None:
+            return self.head.weights
         amax = np.abs(weight).max(axis=0)  # (out,)
         scale = np.where(amax > 0, amax / LARGEST, 1).astype(np.float32)
         rounded = np.rint(weight / scale).astype(np.int8)
@@ -139,11 +150,12 @@ class _Linear:
 
     def nodes(self, x: str, y: str, bias: Sequence[str]) -> list[NodeProto]:
         """y = x @ weight + bias; the bias of moved activations is in `moved` already."""
-        made: list[NodeProto] = []
+        made = [*self.head.nodes] if self.head is not None else []
 
-        def node(op: str, *inputs: str, domain: str = "") -> str:
+        def node(op: str, *inputs: str, domain: str = "", **attributes: int) -> str:
             output = f"{self.name}.row8_{len(made)}"
-            made.append(helper.make_node(op, inputs, [output], name=output, domain=domain))
+            new = helper.make_node(op, inputs, [output], name=output, domain=domain, **attributes)
+            made.append(new)
             return output
 
         if self.kind.range:
@@ -165,6 +177,10 @@ class _Linear:
 
     def _product(self, node: _AddNode, x: str, bias: Sequence[str] = ()) -> str:
         scale, zero_point = f"{self.kind.name}.scale", f"{self.kind.name}.zero_point"
+        if self.head is not None:  # whose rows are the columns of the product
+            rounded = [node("QuantizeLinear", x, scale, zero_point), scale, zero_point]
+            weight = ["head.signed", "head.scales", "head.zero_points"]
+            return node("QGemm", *rounded, *weight, domain=CONTRIB_DOMAIN, transB=1)
         return node(
             "MatMulIntegerToFloat",
             node("QuantizeLinear", x, scale, zero_point),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from export.blockwise import four_bit_inputs, round_weight
+from export.blockwise import BLOCK_SIZE, four_bit_inputs, round_weight
 from export.model_file import Model
 
 EXPONENTS = np.linspace(0, 1, 11)
@@ -25,20 +25,20 @@ SMALLEST = 1e-4  # of a channel's mean, as a share of the largest: dead ones are
 Floats = NDArray[np.float32]
 
 
-def scale_model(model: Model, rows: Mapping[str, Floats]) -> Model:
+def scale_model(model: Model, rows: Mapping[str, Floats], block_size: int = BLOCK_SIZE) -> Model:
     """Scale every 4-bit linear that alone reads a norm; `rows` (N, in) by the name of its input."""
     weights: Mapping[str, NDArray[Any]] = model.weights
     changed: dict[str, NDArray[Any]] = {}
     for norm, linear in _pairs(model):
         weight = weights[linear.input[1]]
-        scales = find_scales(weight, rows[linear.input[0]])
+        scales = find_scales(weight, rows[linear.input[0]], block_size)
         changed[linear.input[1]] = weight * scales[:, None]
         for name in norm.input[1:]:  # gain, and bias if there is one
             changed[name] = weights[name] / scales
     return Model(model.nodes, model.inputs, model.outputs, _Overlaid(weights, changed))
 
 
-def find_scales(weight: Floats, rows: Floats) -> Floats:
+def find_scales(weight: Floats, rows: Floats, block_size: int = BLOCK_SIZE) -> Floats:
     """(in,) factors for a weight (in, out) that is rounded to 4 bits, all 1 when none is better."""
     with np.errstate(over="ignore", invalid="ignore"):
         moments = rows.T @ rows
@@ -51,15 +51,17 @@ def find_scales(weight: Floats, rows: Floats) -> Floats:
     for exponent in EXPONENTS:
         tried = (means**exponent).astype(np.float32)
         tried /= np.sqrt(tried.max() * tried.min())  # as the paper does: the middle stays
-        loss = rounding_loss(weight, tried, moments)
+        loss = rounding_loss(weight, tried, moments, block_size)
         if loss < least:
             least, scales = loss, tried
     return scales
 
 
-def rounding_loss(weight: Floats, scales: Floats, moments: Floats) -> float:
+def rounding_loss(
+    weight: Floats, scales: Floats, moments: Floats, block_size: int = BLOCK_SIZE
+) -> float:
     """The paper's objective, |X (round(s W) / s - W)|^2, with X^T X as `moments`."""
-    restored = round_weight(weight * scales[:, None], 4).restored(len(weight))
+    restored = round_weight(weight * scales[:, None], 4, block_size).restored(len(weight))
     missed = restored / scales[:, None] - weight
     return float((missed * (moments @ missed)).sum())
 

@@ -31,6 +31,8 @@ def build_app(config: Config) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for start in parts.starting:
+            await start()
         tasks = [asyncio.create_task(run()) for run in parts.running]
         yield
         for task in tasks:

@@ -1,7 +1,8 @@
 """What a gateway is made of: every stage built from the configuration, in one place.
 
-Comes in: a Config. Goes out: Parts, with what must run beside requests in `running` and what must
-be ended, in this order backwards, in `closing`. Knows nothing of HTTP.
+Comes in: a Config. Goes out: Parts, with what is done once before the first request in `starting`,
+what goes on beside requests in `running`, and what is ended, the last one first, in `closing`.
+Knows nothing of HTTP.
 """
 
 import asyncio
@@ -59,6 +60,7 @@ class Parts:
     events: Events
     book: RoutesBook
     connections: Connections
+    starting: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     running: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     is_draining: bool = False
@@ -127,7 +129,9 @@ def build_parts(config: Config) -> Parts:
     metrics.watch_queue(lambda: admission.crowd.running, lambda: admission.crowd.waiting)
     metrics.watch_ledger(lambda: ledger.num_unread_bytes)
     metrics.watch_requests(lambda: parts.service.num_running)
-    parts.running = [Discovery(routes, upstream.client).watch, partial(_follow, parts.book)]
+    discovery = Discovery(routes, upstream.client)
+    parts.starting = [partial(_reload, parts.book), discovery.ask_all]
+    parts.running = [discovery.watch, parts.book.watch]
     parts.closing = [
         partial(asyncio.to_thread, database.close),
         partial(asyncio.to_thread, traces.close),
@@ -165,8 +169,7 @@ def _caches(config: Config, link: RedisLink | None) -> dict[Outcome, Cache]:
     return {"cached": ResponseCache(store), "typeahead": TypeAhead(store)}
 
 
-async def _follow(book: RoutesBook) -> None:
-    """The kept routes, from the start on."""
-    with suppress(Unavailable):  # then those of the command line, until the database answers
+async def _reload(book: RoutesBook) -> None:
+    """The kept routes; those of the command line while the database doesn't answer."""
+    with suppress(Unavailable):
         await book.reload()
-    await book.watch()

@@ -95,6 +95,9 @@ GRAPH_TOP_TOKENS = "top_i"  # (R, K) int64
 GRAPH_LSE = "lse"  # (R,) float32, log-sum-exp over all V logits
 GRAPH_LOGITS = "logits"  # (R, V) float32, only computed into memory when it is bound
 
+# In the metadata of a graph whose attention the native library can take (export.slot_attention).
+SLOT_ATTENTION = "slot_attention"
+
 # Further inputs and outputs of the TensorRT dialect, where a row may be any of a batch's; the rest
 # are those above (export.dialect).
 GRAPH_WRITE_INDICES = "write_indices"  # (B,) int64, tokens the slot holds: new ones come behind

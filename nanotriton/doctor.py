@@ -31,6 +31,7 @@ from nanotriton.manifest import (
 from nanotriton.prompt import encode_prompt
 from nanotriton.runners.cuda import find_gpu
 from nanotriton.runners.graphs import ORT_ERRORS, first_line
+from nanotriton.runners.native import describe_attention
 from nanotriton.runners.plan import check_here
 from nanotriton.server import ServerOptions
 from nanotriton.tokenizer import load_tokenizer
@@ -83,6 +84,8 @@ def _checks(options: ServerOptions, checkpoint: Path | None) -> Iterator[Finding
     yield _look("tokenizer", lambda: _check_tokenizer(folder, manifest))
     yield _look("processor", lambda: host.check_processor(manifest))
     yield _look("runtime", lambda: _check_runtime(folder, manifest))
+    if manifest.runner == "ort":
+        yield Finding("attention", describe_attention(), True)
     yield _look("tuning", lambda: _check_tuning(folder))
     yield _look("memory", lambda: _check_memory(folder, manifest))
 

@@ -155,7 +155,7 @@ def test_healthy_repository_has_only_good_findings(
     assert main(["doctor", str(demo_repository), *port_flags()]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 15
+    assert len(lines) == 16
     assert all(line.startswith("ok ") for line in lines)
 
 

@@ -51,8 +51,9 @@ OURS = {
     "training/*": ("training",),
     "clients/*": ("clients",),
     "gateway/*": ("gateway", "clients", "nanotriton.errors"),
-    # Another way to quantize, measured as export measures its own.
-    "benchmarks/torch_int8.py": ("export", "nanotriton"),
+    # Other ways to quantize, measured as export measures its own.
+    "benchmarks/torch_int8.py": ("benchmarks", "export", "nanotriton"),
+    "benchmarks/rounding.py": ("benchmarks", "export", "nanotriton"),
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
     "*_repository/*/1/model.py": ("nanotriton",),
 }

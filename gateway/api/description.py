@@ -28,6 +28,8 @@ _ERRORS = {
     504: "The deadline passed before the answer was whole.",
 }
 _EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+_OF_BODIES = (400, 408, 413, 415)  # what whoever sends a body may be told
+_OF_KEYS = (401, 403, 503)  # and whoever needs a key, whose database may be gone
 _BODIES: dict[str, type[BaseModel]] = {}
 
 
@@ -53,6 +55,11 @@ def errors(*codes: int) -> dict[int | str, Any]:
     return {code: {"model": ErrorBody, "description": _ERRORS[code]} for code in codes}
 
 
+def _error(code: int) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=ErrorBody.__name__)}
+    return {"description": _ERRORS[code], "content": {"application/json": {"schema": schema}}}
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
     """The document, made once."""
     if app.openapi_schema is None:
@@ -69,8 +76,12 @@ def describe(app: FastAPI) -> dict[str, Any]:
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
         document["security"] = [{"bearer": []}, {"key": []}]
-        for path in document["paths"].values():
-            for operation in path.values():
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
                 operation["responses"].pop("422", None)  # such bodies are answered with 400
+                shared = _OF_BODIES if "requestBody" in operation else ()
+                keys = () if path.startswith("/health") else _OF_KEYS
+                for code in (*keys, *shared):
+                    operation["responses"].setdefault(str(code), _error(code))
         app.openapi_schema = document
     return app.openapi_schema

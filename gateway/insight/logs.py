@@ -1,7 +1,7 @@
 """The gateway's log: one JSON object a line on stderr, one line for each request.
 
 Comes in: finished requests, and whatever uvicorn and other libraries log. Goes out: lines with
-`time` (UTC), `level`, `event` and what belongs to them; docs/gateway.md lists the fields. JSON
+`time` (UTC), `level`, `event` and what belongs to them; docs/GATEWAY.md lists the fields. JSON
 escapes control characters, so no header and no prompt can forge a line. Prompts and completions
 are logged only where `log_prompts` says so; a traceback is the field `exception` and goes nowhere
 else. Knows nothing of HTTP.

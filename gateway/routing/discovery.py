@@ -33,10 +33,10 @@ class Discovery:
         self._client_of = client_of
 
     async def watch(self) -> None:
-        """Ask all of them every ASK_S, until cancelled."""
+        """Ask all of them ASK_S from now and then as often, until cancelled."""
         while True:
-            await self.ask_all()
             await asyncio.sleep(ASK_S)
+            await self.ask_all()
 
     async def ask_all(self) -> None:
         """Ask all of them once, at the same time."""

@@ -136,6 +136,7 @@ class Engine:
             "num_waiting": self.scheduler.waiting.num_requests,
             "num_cached_tokens": sum(one.num_cached for one in self.scheduler.running),
             "kv_cache_bytes": self._runner.cache_bytes,
+            "native_attention": int(self._runner.has_native_attention),
             **asdict(self._counts),
             "num_evictions": self._prefixes.num_evictions,
         }

@@ -21,6 +21,7 @@ GAUGES = {
     "kv_slots": ("num_slots", "KV slots, the most requests that run at once"),
     "kv_slots_free": ("num_free_slots", "KV slots that no running request has"),
     "kv_cache_bytes": ("kv_cache_bytes", "Bytes of the KV cache, all slots"),
+    "native_attention": ("native_attention", "1 when attention is nanotriton's own, on a CPU"),
     "kv_tokens_used": ("num_cached_tokens", "Tokens of running requests in the KV cache"),
 }
 COUNTERS = {

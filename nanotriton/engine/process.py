@@ -229,6 +229,7 @@ def _open_runner(args: argparse.Namespace, manifest: Manifest) -> Runner:
     use = GraphUse(max_decode_rows=args.max_decode_rows)
     if args.deterministic == "on":
         use = DETERMINISTIC
+    use = replace(use, native_attention=args.native_attention == "auto")
     return OrtRunner(args.folder, num_slots, args.threads, use, spinning=args.spinning == "on")
 
 
@@ -282,6 +283,12 @@ def build_parser() -> argparse.ArgumentParser:
     # Off: threads that spin between nodes take the cores from Triton, see docs/OPERATING.md.
     _add_switch(parser, "--spinning", "off", "let the runtime's threads wait busily in a step")
     _add_switch(parser, "--deterministic", "off", "answer every step, however small, by model.onnx")
+    parser.add_argument(
+        "--native-attention",
+        choices=("auto", "off"),
+        default="auto",
+        help="attend by nanotriton's own library where it was built; default %(default)s",
+    )
     parser.add_argument(
         "--max-decode-rows",
         type=int,

@@ -101,13 +101,17 @@ class Candidates:
 
 
 class Runner(Protocol):
-    """A model with S KV slots of M positions, V tokens, K candidates a row, and what S takes."""
+    """A model with S KV slots of M positions, V tokens, K candidates a row, and what S takes.
+
+    `has_native_attention` says whether the library of our own attends (`runners.native`).
+    """
 
     num_slots: int
     context: int
     vocab_size: int
     num_candidates: int
     cache_bytes: int
+    has_native_attention: bool
 
     def run(self, batch: Batch) -> Candidates:
         """Make the copies, append the tokens to their slots, return the wanted rows' candidates.

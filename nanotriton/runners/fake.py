@@ -36,6 +36,7 @@ class FakeRunner:
         # One position more than the context, as every runner has it: see `Decode`.
         self._slots = np.full((self.num_slots, self.context + 1), -1, np.int64)
         self.cache_bytes = self._slots.nbytes
+        self.has_native_attention = False
 
     def run(self, batch: Batch) -> Candidates:
         """Append the tokens and answer with logits seeded by each row's prefix."""

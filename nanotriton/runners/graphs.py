@@ -1,7 +1,8 @@
 """The graphs of an exported version, opened: a step's shape in, the session that answers it out.
 
 A version has model.onnx, and perhaps a second graph over the same KV cache that is faster for
-decode steps of few rows; each is loaded once. Knows nothing of KV slots or of bindings.
+decode steps of few rows; each is loaded once. Attention is the native library's where there is one
+(`runners.native`). Knows nothing of KV slots or of bindings.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from pathlib import Path
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from nanotriton.contract import GRAPH_FILE
+from nanotriton.contract import GRAPH_FILE, SLOT_ATTENTION
 from nanotriton.errors import RunnerError
 from nanotriton.manifest import Manifest
+from nanotriton.runners.native import find_library
 
 ORT_ERRORS = (
     ort_state.EPFail,
@@ -29,15 +31,17 @@ ORT_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class GraphUse:
-    """How a version with two graphs is used; every field means nothing to one with a single graph.
+    """How a version's graphs are used.
 
     `only` is the file of the one graph that answers every step, so that which one does never
     depends on how many rows are under way. `max_decode_rows` takes the place of the manifest's
-    number, and 0 leaves every step to model.onnx.
+    number, and 0 leaves every step to model.onnx. Both mean nothing to a version with one graph.
+    Without `native_attention` ONNX Runtime's own attention answers, wherever there is another.
     """
 
     only: str | None = None
     max_decode_rows: int | None = None
+    native_attention: bool = True
 
     def __post_init__(self) -> None:
         if self.max_decode_rows is not None and self.max_decode_rows < 0:
@@ -51,6 +55,7 @@ DETERMINISTIC = GraphUse(only=GRAPH_FILE)
 class Graphs:
     """One session a graph; raises RunnerError for what can't be opened.
 
+    `has_native_attention` is false for a version from before it, and where there is no library.
     With `spinning` the threads wait busily between the nodes of a step.
     """
 
@@ -71,7 +76,14 @@ class Graphs:
         decode = manifest.decode_graph
         main = use.only or GRAPH_FILE
         self._files = (main, main)
-        self._main = _open_session(folder, main, num_threads, spinning)
+        library = find_library() if use.native_attention else None
+
+        def open_session(graph_file: str) -> ort.InferenceSession:
+            return _open_session(folder, graph_file, num_threads, spinning, library)
+
+        self._main = open_session(main)
+        metadata = self._main.get_modelmeta().custom_metadata_map
+        self.has_native_attention = library is not None and SLOT_ATTENTION in metadata
         self._decode = self._main
         self._max_decode_rows = 0
         if decode is None or use.only is not None:
@@ -79,7 +91,7 @@ class Graphs:
         rows = decode.max_rows if use.max_decode_rows is None else use.max_decode_rows
         if rows:
             self._files = (main, decode.file)
-            self._decode = _open_session(folder, decode.file, num_threads, spinning)
+            self._decode = open_session(decode.file)
             self._max_decode_rows = rows
 
     def pick(self, num_chunked: int, num_decoded: int) -> ort.InferenceSession:
@@ -100,7 +112,7 @@ def first_line(error: Exception) -> str:
 
 
 def _open_session(
-    folder: Path, graph_file: str, num_threads: int, spinning: bool
+    folder: Path, graph_file: str, num_threads: int, spinning: bool, library: Path | None
 ) -> ort.InferenceSession:
     for name in (graph_file, f"{graph_file}.data"):
         if not (folder / name).is_file():
@@ -113,6 +125,8 @@ def _open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     path = folder / graph_file
     try:
+        if library is not None:
+            options.register_custom_ops_library(str(library))
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
         raise RunnerError(

@@ -53,6 +53,7 @@ class OrtRunner:
             manifest.kv_dtype,
         )  # (L, 2, S, H, M, D)
         self.cache_bytes = self._cache.nbytes
+        self.has_native_attention = graphs.has_native_attention
         self._bindings = Bindings(graphs, self._cache, manifest)
 
     def run(self, batch: Batch) -> Candidates:

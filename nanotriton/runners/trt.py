@@ -46,6 +46,8 @@ class TrtRunner:
     ManifestError or RunnerError when the folder holds no plan that this machine can run.
     """
 
+    has_native_attention = False
+
     def __init__(
         self,
         folder: Path,

@@ -5,15 +5,21 @@ import numpy as np
 import pytest
 
 from export import calibration, parity
-from export.__main__ import main
+from export.__main__ import build_parser, main
 from export.artifact import quantize_artifact
-from export.calibration import Calibration, default_text, record_rows
+from export.calibration import (
+    DEFAULT_TOKENS,
+    Calibration,
+    default_text,
+    read_calibration,
+    record_rows,
+)
 from export.checkpoint import load_checkpoint
 from export.gate import Gate
 from export.model_file import read_model
 from export.reference import Reference
 from nanotriton.errors import ArtifactError, ParityError
-from nanotriton.manifest import Manifest
+from nanotriton.manifest import Manifest, sha256_file
 
 LOOSE = {"min_top1": 0.6, "min_greedy": 0.6}
 DEMO = Path(__file__).parents[2] / "demo"
@@ -140,3 +146,62 @@ def test_calibration_tokens_are_a_number_from_1(number, capsys):
 def test_too_few_calibration_tokens_are_refused():
     with pytest.raises(ArtifactError, match="5 tokens is no help: take at least 1024, or"):
         Calibration("text", 5, print)
+
+
+@pytest.fixture
+def bins(tmp_path, checkpoint):
+    """Tokens as training writes them: every second one is 7."""
+    ids = np.random.default_rng(3).integers(0, checkpoint.vocabulary.tokenizer.num_tokens, 8000)
+    ids[::2] = 7
+    ids.astype("<u2").tofile(tmp_path / "val.bin")
+    return tmp_path / "val.bin"
+
+
+def calibration_of(*words):
+    return read_calibration(
+        build_parser().parse_args(["quantized", "work", *map(str, words)]), print
+    )
+
+
+def test_file_of_training_gives_its_own_tokens(bins, checkpoint):
+    windows = calibration_of("--calibration", bins).windows(checkpoint.vocabulary, 64)
+    assert sum(map(len, windows)) == DEFAULT_TOKENS
+    ids = np.fromfile(bins, "<u2")
+    np.testing.assert_array_equal(windows[0], ids[: len(windows[0])])
+
+
+def test_samples_are_whole_windows_drawn_by_the_seed(bins, checkpoint):
+    def drawn(seed):
+        words = ("--calibration", bins, "--calibration-samples", 40, "--seed", seed)
+        return np.array(calibration_of(*words).windows(checkpoint.vocabulary, 64))
+
+    assert drawn(1).shape == (40, 64)
+    np.testing.assert_array_equal(drawn(1), drawn(1))
+    assert (drawn(1) != drawn(2)).any()
+    assert len({window.tobytes() for window in drawn(1)}) == 40
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "message"),
+    [
+        (b"odd", (), "has 3 bytes, tokens have 2 each"),
+        (b"\x01\x00" * 20, (), "has 20 tokens of this vocabulary, at least 1024 are needed"),
+        (b"\xff\xff" * 2000, (), "holds the token 65535, this vocabulary has 283"),
+        (b"\x01\x00" * 2000, ("--calibration-samples", 3), "take at least 16 with --calib"),
+    ],
+    ids=["no tokens", "too few", "another vocabulary", "too few samples"],
+)
+def test_tokens_that_are_no_help_are_refused(work, capsys, content, words, message):
+    file = work / "bad.bin"
+    file.write_bytes(content)
+    words = ("--calibration", file, *words)
+    assert run("quantized", work, "--precision", "int4", *words) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_version_says_what_tokens_it_was_fitted_to(work, bins):
+    words = ("--calibration", bins, "--calibration-samples", 20, "--seed", 5)
+    assert run("quantized", work, "--precision", "int4", *words) == 0
+    manifest = Manifest.load(work)
+    assert manifest.calibration_tokens == 20 * 64
+    assert manifest.calibration_sha256 == sha256_file(bins)

@@ -66,7 +66,7 @@ def demo(auto_repository):
 def test_demo_passes_with_two_graphs(demo):
     parity = Manifest.load(demo).parity
     assert parity["mean_kl"] < 2e-3
-    assert parity["int4_mean_kl"] < 1.5e-2
+    assert parity["int4_mean_kl"] < 3e-2
     assert parity["alternating_greedy"] > 0.9
 
 

@@ -2,13 +2,14 @@
 
 import pytest
 
-from benchmarks.torch_int8 import QCONFIGS, main, measure
+from benchmarks.rounding import measure
+from benchmarks.torch_int8 import QCONFIGS, TorchInt8, main
 from export.parity import default_text
 
 
 @pytest.mark.parametrize("name", QCONFIGS)
 def test_torch_int8_is_near_the_checkpoint_and_not_equal(checkpoint, name):
-    report = measure(checkpoint, default_text(), 300, QCONFIGS[name])
+    report = measure(checkpoint, TorchInt8(checkpoint, QCONFIGS[name]), default_text(), 300)
     assert 0 < report.mean_kl < 0.1
     assert report.positions >= 300
     assert report.perplexity_artifact == pytest.approx(report.perplexity_checkpoint, rel=0.1)

@@ -67,9 +67,9 @@ def test_graph_that_answered_is_named(open_auto, ids, num_rows, graph):
 def test_embeddings_are_stored_once_for_both_graphs(artifact_of):
     folder = artifact_of("auto")
     graphs = [read_model(folder, name).weights for name in (GRAPH_FILE, DECODE_GRAPH_FILE)]
-    assert (graphs[0]["wte.weight"] == graphs[1]["wte.weight"]).all()
+    assert (graphs[0]["wte.codes"] == graphs[1]["wte.codes"]).all()
     alone = (artifact_of("int4") / "model.onnx.data").stat().st_size
-    assert (folder / "model.int4.onnx.data").stat().st_size < alone - graphs[0]["wte.weight"].nbytes
+    assert (folder / "model.int4.onnx.data").stat().st_size < alone - graphs[0]["wte.codes"].nbytes
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_graphs_write_the_same_keys_and_values_up_to_rounding(open_auto, ids):
     int8, int4 = open_auto(DETERMINISTIC), open_auto(ONLY_INT4)
     fill(int8, ids, 64)
     fill(int4, ids, 64)
-    for kind in range(2):  # keys, values; the first layer sees no other rounding yet
+    for kind in range(2):  # keys, values; of the first layer one linear of 4 bits makes them
         exact, found = int8._cache[0, kind, 0, :, :64], int4._cache[0, kind, 0, :, :64]
-        assert np.abs(found - exact).max() < 0.03 * np.abs(exact).max()
+        assert np.abs(found - exact).max() < 0.15 * np.abs(exact).max()
         exact, found = int8._cache[1, kind, 0, :, :64], int4._cache[1, kind, 0, :, :64]
-        assert np.abs(found - exact).mean() < 0.15 * np.abs(exact).mean()
+        assert np.abs(found - exact).mean() < 0.25 * np.abs(exact).mean()
 
 
 def test_graphs_that_take_turns_stay_between_the_two_alone(open_auto, ids):
@@ -119,7 +119,7 @@ def test_graphs_that_take_turns_stay_between_the_two_alone(open_auto, ids):
             for slot in range(1, NUM_SLOTS):
                 decode(both, slot, [ids[past]], [past])
         expected = decode_same(int8, NUM_SLOTS, ids, past)
-        assert np.abs(found[0] - expected[0]).max() < 0.15 * np.abs(expected).max()
+        assert np.abs(found[0] - expected[0]).max() < 0.25 * np.abs(expected).max()
 
 
 def test_pinned_version_writes_what_int8_alone_writes(open_auto, artifact_of, prompts):

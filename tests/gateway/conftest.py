@@ -16,7 +16,7 @@ def gateway(
     server: RunningServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningGateway]:
     """An open gateway for tests that do it no harm."""
-    with running_gateway(server, tmp_path_factory.mktemp("gateway")) as running:
+    with running_gateway(server, tmp_path_factory.mktemp("gateway"), "--open") as running:
         yield running
 
 

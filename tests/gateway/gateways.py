@@ -105,8 +105,8 @@ def start_gateway(server_port: int, log_path: Path, *words: str) -> RunningGatew
 
 @contextmanager
 def running_gateway(server: RunningServer, folder: Path, *words: str) -> Iterator[RunningGateway]:
-    """One for a while; open to everybody unless `words` say more."""
-    gateway = start_gateway(server.grpc_port, folder / "log", *(words or ("--open",)))
+    """One for a while."""
+    gateway = start_gateway(server.grpc_port, folder / "log", *words)
     try:
         yield gateway
     finally:

@@ -12,9 +12,11 @@ from plans import HAS_TENSORRT, stand_in
 
 from nanotriton.runners.base import Runner
 from nanotriton.runners.fake import FakeRunner
+from nanotriton.runners.graphs import BY_ROWS, GraphUse
 from nanotriton.runners.ort import OrtRunner
 from nanotriton.runners.trt import TrtRunner
 
+STANDARD = GraphUse(native_attention=False)
 ArtifactOf = Callable[[str], Path]
 
 
@@ -31,9 +33,9 @@ class Kind:
     atol: float
 
 
-def ort(precision: str) -> Callable[[ArtifactOf, int], Runner]:
+def ort(precision: str, use: GraphUse = BY_ROWS) -> Callable[[ArtifactOf, int], Runner]:
     """Opens ONNX Runtime over the tiny model in a precision."""
-    return lambda artifact_of, num_slots: OrtRunner(artifact_of(precision), num_slots, 1)
+    return lambda artifact_of, num_slots: OrtRunner(artifact_of(precision), num_slots, 1, use)
 
 
 def trt(precision: str) -> Callable[[ArtifactOf, int], Runner]:
@@ -51,6 +53,9 @@ KINDS = {
     "fake": Kind(fake, atol=0.0),
     "ort-fp32": Kind(ort("fp32"), atol=1e-5),
     "ort-int8": Kind(ort("int8"), atol=0.05),
+    "ort-fp32-standard": Kind(ort("fp32", STANDARD), atol=1e-5),
+    "ort-fp32+kv8": Kind(ort("fp32+kv8"), atol=2e-3),
+    "ort-fp32+kv8-standard": Kind(ort("fp32+kv8", STANDARD), atol=2e-3),
     "ort-int4": Kind(ort("int4"), atol=0.05),
     "ort-auto": Kind(ort("auto"), atol=0.05),
     "trt-fp32": Kind(trt("fp32"), atol=1e-5),

@@ -72,7 +72,10 @@ def test_chunks_bring_what_the_whole_prompt_brings(runner, kind, ids, chunk):
 
 
 # Not auto: there prompts and decode steps have weights of their own.
-ONE_GRAPH = ["fake", "ort-fp32", "ort-int8", "ort-int4", "trt-fp32", "trt-fp16"]
+ONE_GRAPH = [
+    *("fake", "ort-fp32", "ort-fp32-standard", "ort-fp32+kv8", "ort-int8", "ort-int4"),
+    *("trt-fp32", "trt-fp16"),
+]
 
 
 @pytest.mark.parametrize("kind", ONE_GRAPH, indirect=True)

@@ -21,14 +21,17 @@ def test_run_shows_a_completion_and_ends_with_ctrl_c(
     repository = Path(shutil.copytree(demo_repository, tmp_path / "repository"))
     version = newest_version(repository)
     dataclasses.replace(Manifest.load(version), infill=infill).save(version)
-    names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")
-    ports = dict(zip(names, map(str, free_ports(3)), strict=True))
+    names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "GATEWAY_PORT")
+    ports = dict(zip(names, map(str, free_ports(4)), strict=True))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     log_path = tmp_path / "log"
     with log_path.open("w") as log:
         process = subprocess.Popen(
             ["sh", str(ROOT / "demo/run.sh")],
-            env={**os.environ, **ports, "PATH": path, "REPOSITORY": str(repository)},
+            env={
+                **{**os.environ, **ports, "PATH": path, "REPOSITORY": str(repository)},
+                **{"STATE": str(tmp_path / "state"), "GATEWAY_LOG": str(tmp_path / "gateway")},
+            },
             cwd=ROOT,
             stdout=log,
             stderr=log,
@@ -45,7 +48,9 @@ def test_run_shows_a_completion_and_ends_with_ctrl_c(
     assert (">>>" in text and "<<<\n\n    def norm" in text) is infill
     assert "suffix is given" not in text
     assert f"localhost:{ports['HTTP_PORT']}/v2/models/completion/generate" in text
+    assert f"http://localhost:{ports['GATEWAY_PORT']}/" in text
     assert "stopping: requests under way may finish" in text
+    assert "0 requests may end" in (tmp_path / "gateway").read_text()
 
 
 def test_run_ends_when_the_server_cannot_start(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ METRICS_PERIOD_S = 1.0
 PARAMETERS = (
     *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads", "spinning"),
     *("prefix_cache", "speculation", "isolate_users"),
-    *("deterministic", "max_decode_rows", "step_timeout_ms"),
+    *("deterministic", "native_attention", "max_decode_rows", "step_timeout_ms"),
 )
 
 
