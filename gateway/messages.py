@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from clients.messages import TokenLogprob
 
+BYTES_PER_TOKEN = 3  # of code: an estimate, rather too many tokens than too few
+DEFAULT_MAX_TOKENS = 64  # the engine's own
+
 Role = Literal["user", "admin"]
 # How a request ended. "interrupted": the gateway died meanwhile, so its tokens aren't known.
 Outcome = Literal[
@@ -40,6 +43,14 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request; of a whole answer, or of as much of it as was written."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """One completion asked for, checked; `settings` are clients.Settings by name."""
 
@@ -58,13 +69,15 @@ class CompletionRequest:
         greedy = not self.settings.get("temperature")
         return greedy or self.settings.get("seed") is not None
 
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one request; of a whole answer, or of as much of it as was written."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    @property
+    def most_usage(self) -> Usage:
+        """What it may use at most: an estimate of its prompt, and all that it may write."""
+        settings = self.settings
+        told = self.prompt + (settings.get("suffix") or "")
+        num_texts = settings.get("best_of") or settings.get("n") or 1
+        max_tokens = settings.get("max_tokens") or DEFAULT_MAX_TOKENS
+        num_prompt = len(told.encode(errors="replace")) // BYTES_PER_TOKEN + 1
+        return Usage(num_prompt, num_texts * max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from clients import AsyncStream, Chunk, ClientError
 
-SETTLE_S = 2.0  # a server that is there takes milliseconds
+SETTLE_S = 10.0  # milliseconds, but for a server that is busy far beyond its cores
 
 _LOG = logging.getLogger("gateway")
 _Got = Chunk | Exception | None

@@ -32,9 +32,6 @@ from gateway.messages import Answer, Outcome, Served
 from gateway.stages import Backend, Call, Stages
 from gateway.upstream import GRACE_S, Upstream, client_errors
 
-BYTES_PER_TOKEN = 3  # of code, so that an estimate is rather too high
-DEFAULT_MAX_TOKENS = 64  # the engine's own
-
 _OUTCOMES: dict[type[GatewayError], Outcome] = {
     Superseded: "superseded",
     Disconnected: "disconnected",
@@ -116,7 +113,9 @@ class Service:
             yield
             return
         with self.stage(flight, "limits"):
-            allowance = await limiter.take(caller, most_tokens(flight))
+            most = flight.request.most_usage
+            reserved = most.prompt_tokens + most.completion_tokens
+            allowance = await limiter.take(caller, reserved)
         flight.headers.update(allowance.headers())
         try:
             yield
@@ -253,12 +252,3 @@ def outcome_of(error: GatewayError | None) -> Outcome:
     if error is None:
         return "failed"  # the last chunk never came, and neither did a reason
     return next((told for kind, told in _OUTCOMES.items() if isinstance(error, kind)), "failed")
-
-
-def most_tokens(flight: Flight) -> int:
-    """What a request may use at most: an estimate of its prompt, and all that it may write."""
-    settings, request = flight.request.settings, flight.request
-    suffix = settings.get("suffix") or ""
-    prompt = (len(request.prompt) + len(suffix)) // BYTES_PER_TOKEN + 1
-    num_texts = settings.get("best_of") or settings.get("n") or 1
-    return int(prompt + num_texts * (settings.get("max_tokens") or DEFAULT_MAX_TOKENS))

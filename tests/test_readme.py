@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from running import ROOT, RunningServer
@@ -15,6 +16,7 @@ import export.__main__ as export
 import gateway.__main__ as gateway
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
+from tests.gateway.gateways import running_gateway
 
 README = (ROOT / "README.md").read_text()
 CODE = re.findall(r"(?:^    .*\n|^\n(?=    ))+", README, re.MULTILINE)
@@ -36,16 +38,31 @@ def on(server: RunningServer, text: str) -> str:
     return text.replace("localhost:8001", f"localhost:{server.grpc_port}")
 
 
-@pytest.mark.parametrize("line", [one for one in COMMANDS if one.startswith("curl")])
-def test_curl_line_answers_text_output(server: RunningServer, line: str) -> None:
-    words = shlex.split(on(server, line))
-    done = subprocess.run(
-        [*words, "--silent", "--fail"], capture_output=True, text=True, check=True, timeout=30
-    )
+def curl(line: str) -> str:
+    """What a curl line prints."""
+    words = [*shlex.split(line), "--silent", "--fail"]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout
 
-    answers = [json.loads(one.removeprefix("data: ")) for one in done.stdout.split("\n") if one]
+
+CURLS = [one for one in COMMANDS if one.startswith("curl")]
+
+
+@pytest.mark.parametrize("line", [one for one in CURLS if "8080" not in one])
+def test_curl_line_answers_text_output(server: RunningServer, line: str) -> None:
+    answers = [json.loads(one) for one in curl(on(server, line)).split("\n") if one]
+
     assert answers
     assert all("text_output" in one for one in answers)
+
+
+@pytest.mark.parametrize("line", [one for one in CURLS if "8080" in one])
+def test_curl_line_to_the_gateway_answers_text(
+    server: RunningServer, tmp_path: Path, line: str
+) -> None:
+    with running_gateway(server, tmp_path) as gateway:
+        answer = json.loads(curl(line.replace("localhost:8080", f"localhost:{gateway.port}")))
+
+    assert answer["choices"][0]["text"].strip()
 
 
 def test_python_block_runs(server: RunningServer) -> None:

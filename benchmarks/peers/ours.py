@@ -1,7 +1,8 @@
 """Our own engine on the same terms: the graph's greedy tokens for several prompts at once.
 
 The prefix cache and speculation are off, since the peers have nothing like them on and random
-weights repeat themselves. Export runs in a process of its own, as people run it.
+weights repeat themselves. Keys and values have 8 bits, as OpenVINO keeps them on a CPU unless told
+otherwise. Export runs in a process of its own, as people run it.
 """
 
 import sys
@@ -26,7 +27,7 @@ class Ours:
     def __init__(self, options: Options) -> None:
         version = options.work / "version"
         if not (version / MANIFEST_FILE).is_file():
-            export_version(options.checkpoint, version)
+            export_version(options.checkpoint, version, kv="int8")
         runner = OrtRunner(
             version,
             options.max_sequences,

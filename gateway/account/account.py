@@ -13,10 +13,7 @@ from gateway.account.ledger import Ledger
 from gateway.account.prices import MICROS, Prices
 from gateway.account.rows import begun_row, finished_row
 from gateway.errors import Unavailable
-from gateway.messages import Caller, CompletionRequest, Finished, Served, Usage
-
-BYTES_PER_TOKEN = 3  # of code; an estimate, rather too many tokens than too few
-DEFAULT_MAX_TOKENS = 64  # the engine's own
+from gateway.messages import Caller, CompletionRequest, Finished, Served
 
 
 class Account:
@@ -34,7 +31,7 @@ class Account:
 
     def begin(self, caller: Caller, request: CompletionRequest, served: Served) -> None:
         """The request goes to the engine; raises BudgetSpent, or Unavailable: then it must not."""
-        micros = self.prices.cost_micros(served, most_usage(request), "ok")
+        micros = self.prices.cost_micros(served, request.most_usage, "ok")
         self.budgets.reserve(caller, request.id, micros)
         started = time.time()
         try:
@@ -69,12 +66,3 @@ class Account:
         """Bring everything into the database, if it is there."""
         self.budgets.close()
         self.ledger.close()
-
-
-def most_usage(request: CompletionRequest) -> Usage:
-    """What a request may use at most: an estimate of its prompt, and all that it may write."""
-    settings = request.settings
-    told = request.prompt + (settings.get("suffix") or "")
-    num_texts = settings.get("best_of") or settings.get("n") or 1
-    max_tokens = settings.get("max_tokens") or DEFAULT_MAX_TOKENS
-    return Usage(len(told.encode(errors="replace")) // BYTES_PER_TOKEN + 1, num_texts * max_tokens)

@@ -112,9 +112,9 @@ class Metrics:
         self._running.set_function(running)
         self._waiting.set_function(waiting)
 
-    def watch_ledger(self, rows: Callable[[], float]) -> None:
-        """Where the number of rows is read from that the database doesn't have yet."""
-        self._ledger_rows.set_function(rows)
+    def watch_ledger(self, num_bytes: Callable[[], float]) -> None:
+        """Where the bytes of the journal are read from that the database doesn't have yet."""
+        self._ledger_bytes.set_function(num_bytes)
 
     def exposition(self, accept: str = "") -> Exposition:
         """The body for /metrics: OpenMetrics where the Accept header asks for it, else text."""
@@ -156,7 +156,7 @@ class Metrics:
             "errors": _by_one(self._errors, "type"),
             "budget_warnings": int(_value(self._warnings)),
             "events": _by_one(self._events, "kind"),
-            "ledger_rows_waiting": int(_value(self._ledger_rows)),
+            "ledger_bytes_waiting": int(_value(self._ledger_bytes)),
         }
 
     def _count_tokens(self, version: tuple[str, ...], usage: Usage, outcome: Outcome) -> None:
@@ -206,7 +206,7 @@ class Metrics:
         self._active = self._gauge("active_requests", "Requests under way, waiting or streamed.")
         self._running = self._gauge("queue_running", "Requests that Triton works on.")
         self._waiting = self._gauge("queue_waiting", "Requests that wait their turn.")
-        self._ledger_rows = self._gauge("ledger_rows_waiting", "Not in the database yet.")
+        self._ledger_bytes = self._gauge("ledger_bytes_waiting", "Journal not in the database yet.")
         self._breaker = Enum(
             "breaker_state",
             "A route's circuit breaker.",

@@ -76,7 +76,8 @@ class RunningGateway:
 
 def routes_to(server: RunningServer) -> Routes:
     """Routes to one backend, for services that a test makes by itself."""
-    backend = {"name": "stable", "url": f"127.0.0.1:{server.grpc_port}"}
+    url = f"127.0.0.1:{server.grpc_port}"
+    backend = {"name": "stable", "url": url, "version": "1"}
     return Routes(read_document({"backends": [backend]}), default_model="nanotriton")
 
 

@@ -122,7 +122,7 @@ def test_stats_tell_totals_states_and_quantiles(metrics: Metrics) -> None:
     assert told["errors"] == {"rate_limit_error": 1, "overloaded_error": 1}
     assert told["caches"] == {"typeahead": {"hit": 1, "miss": 1}}
     assert told["breakers"] == {"stable": "open"}
-    assert (told["queue"], told["ledger_rows_waiting"]) == ({"running": 3, "waiting": 4}, 5)
+    assert (told["queue"], told["ledger_bytes_waiting"]) == ({"running": 3, "waiting": 4}, 5)
     assert told["active"] == 7
     assert 1.0 <= told["latency"]["total_s"]["p50"] <= 1.5
 

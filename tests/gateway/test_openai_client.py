@@ -31,7 +31,8 @@ def test_text_is_what_the_model_says(gateway: RunningGateway, server: RunningSer
 
 def test_stream_is_the_whole_text_in_pieces(gateway: RunningGateway) -> None:
     with gateway.openai() as client:
-        asked = {"model": "nanotriton", "prompt": PROMPT, "max_tokens": 11, "temperature": 0}
+        prompt = f"{PROMPT}  # in pieces"  # which no test before asked, so no cache answers
+        asked = {"model": "nanotriton", "prompt": prompt, "max_tokens": 11, "temperature": 0}
         pieces = list(
             client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
         )

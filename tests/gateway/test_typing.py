@@ -36,7 +36,8 @@ def test_newer_request_of_the_session_ends_the_older_one(gateway: RunningGateway
 
 
 def test_same_request_is_answered_from_the_cache(gateway: RunningGateway):
-    body = {"prompt": PROMPT, "max_tokens": 16, "seed": 5, "temperature": 0.7}
+    prompt = f"{PROMPT}  # asked twice"
+    body = {"prompt": prompt, "max_tokens": 16, "seed": 5, "temperature": 0.7}
     first, second = gateway.complete(**body), gateway.complete(**body)
 
     assert (how(first), how(second)) == (None, "cached")
