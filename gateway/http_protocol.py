@@ -99,6 +99,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self.peers.note_silence(self)
             self._expect_reader()
 
+    def send_400_response(self, msg: str) -> None:
+        """What isn't HTTP is refused in the same shape as all else."""
+        del msg
+        self.transport.write(
+            _answer(InvalidRequest("these bytes are no HTTP/1.1 request: see /docs"))
+        )
+        self.transport.close()
+
     def pause_writing(self) -> None:
         """The write buffer is full: the client must read."""
         super().pause_writing()
