@@ -77,6 +77,25 @@ def test_body_without_its_content_type_is_refused(gateway: RunningGateway) -> No
     assert "application/json" in error_of(response)["message"]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEAD + b"X: " + b"a" * 40_000 + b"\r\n\r\n",
+        HEAD + b"X: a\r\n" * 8_000 + b"\r\n",
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["one", "many", "path"],
+)
+def test_headers_that_come_at_once_have_the_same_limit(
+    gateway: RunningGateway, sent: bytes
+) -> None:
+    with gateway.socket() as connection:
+        connection.sendall(sent)
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert b"32768" in answer
+
+
 NO_HTTP = {
     "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 1\r\n\r\n{}",
     "length and chunks": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
