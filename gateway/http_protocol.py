@@ -22,6 +22,7 @@ from gateway.connections import Connections, Reason
 from gateway.errors import GatewayError, InvalidRequest, TooLarge, Unavailable
 
 FAREWELL_S = 1.0  # to send a last answer
+LINE_BYTES = 4  # of a header beside its name and value
 
 
 def protocol_of(connections: Connections) -> type[HttpToolsProtocol]:
@@ -67,8 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._phase == "headers":
             self._header_bytes += len(data)
         super().data_received(data)
-        # What a chunk held beyond the headers' end is the body's, and counts no more.
-        if self._phase == "headers" and self._header_bytes > self._limits.max_header_bytes:
+        if self._header_bytes > self._limits.max_header_bytes:
             self.end("large_headers")
 
     def on_headers_complete(self) -> None:
@@ -76,7 +76,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.flow.write_paused:
             self._writing.stop()
         self.peers.note_request(self)
-        self._phase, self._header_bytes = "body", 0
+        # What the last chunk held beyond the headers' end is the body's, and counts no more.
+        whole = sum(len(name) + len(value) + LINE_BYTES for name, value in self.headers)
+        self._phase, self._header_bytes = "body", len(self.url) + whole
         self._reading.start(self._limits.body_timeout_s, lambda: self.end("slow_body"))
         super().on_headers_complete()
 
@@ -98,6 +100,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:  # else the next request waited already
             self.peers.note_silence(self)
             self._expect_reader()
+
+    def send_400_response(self, msg: str) -> None:
+        """What isn't HTTP is refused in the same shape as all else."""
+        del msg
+        self.transport.write(
+            _answer(InvalidRequest("these bytes are no HTTP/1.1 request: see /docs"))
+        )
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The write buffer is full: the client must read."""

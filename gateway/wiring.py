@@ -97,7 +97,7 @@ def build_parts(config: Config) -> Parts:
     account = Account(ledger, prices, _budgets(config, database, prices.currency, metrics))
     guard = Guard(database, config.jwt, config.is_open)
     routes = Routes(_document(config), breakers.may_ask, config.model)
-    shadows: Shadows[Any] = Shadows(upstream.send)
+    shadows: Shadows[Any] = Shadows(upstream.send, metrics.shadowed)
     traces = traces_to(config.tracing.url, config.tracing.rate)
     admission = Admission(config.crowding.max_running, config.crowding.max_waiting)
     stages = Stages(

@@ -14,6 +14,7 @@ need() { # PACKAGE, then the program's name or places where it may lie
 need redis-server redis-server
 need postgresql /usr/lib/postgresql/*/bin/postgres
 need chromium chromium chromium-browser google-chrome
+need neovim nvim
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"

@@ -59,7 +59,7 @@ def test_curl_line_answers_text_output(server: RunningServer, line: str) -> None
 def test_curl_line_to_the_gateway_answers_text(
     server: RunningServer, tmp_path: Path, line: str
 ) -> None:
-    with running_gateway(server, tmp_path) as gateway:
+    with running_gateway(server, tmp_path, "--open") as gateway:
         answer = json.loads(curl(line.replace("localhost:8080", f"localhost:{gateway.port}")))
 
     assert answer["choices"][0]["text"].strip()

@@ -30,6 +30,14 @@ _ERRORS = {
 _EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 _OF_BODIES = (400, 408, 413, 415)  # what whoever sends a body may be told
 _OF_KEYS = (401, 403, 503)  # and whoever needs a key, whose database may be gone
+_KEYED: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+# Health is for everybody, and the operator's pages for a neighbour without a key.
+_UNKEYED: dict[str, list[dict[str, list[str]]]] = {
+    "/health/live": [],
+    "/health/ready": [],
+    "/metrics": [*_KEYED, {}],
+    "/stats": [*_KEYED, {}],
+}
 _BODIES: dict[str, type[BaseModel]] = {}
 
 
@@ -75,12 +83,14 @@ def describe(app: FastAPI) -> dict[str, Any]:
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
-        document["security"] = [{"bearer": []}, {"key": []}]
+        document["security"] = _KEYED
         for path, methods in document["paths"].items():
             for operation in methods.values():
                 operation["responses"].pop("422", None)  # such bodies are answered with 400
                 shared = _OF_BODIES if "requestBody" in operation else ()
                 keys = () if path.startswith("/health") else _OF_KEYS
+                if path in _UNKEYED:
+                    operation["security"] = _UNKEYED[path]
                 for code in (*keys, *shared):
                     operation["responses"].setdefault(str(code), _error(code))
         app.openapi_schema = document

@@ -12,9 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from gateway.api.options import refusal
 from gateway.errors import GatewayError, InvalidRequest, NotFound
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class ErrorDetail(BaseModel):
@@ -71,15 +74,15 @@ def add_handlers(app: FastAPI) -> None:
     async def of_the_router(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path = request.url.path[:80]
-        headers = error.headers
         if error.status_code == NotFound.status:
             return error_response(NotFound(f"there is nothing at {path!a}: see /docs"))
         if error.status_code == MethodNotAllowed.status:
             told = MethodNotAllowed(
-                f"{path!a} doesn't take {request.method}: see /docs", headers=headers
+                f"{path!a} doesn't take {request.method}: see /docs",
+                headers={"allow": ", ".join(_methods_of(request))},
             )
             return error_response(told)
-        return error_response(InvalidRequest(str(error.detail), headers=headers))
+        return error_response(InvalidRequest(str(error.detail), headers=error.headers))
 
     async def failed(_: Request, error: Exception) -> Response:
         del error  # starlette raises it again behind this answer, and the server logs it
@@ -89,3 +92,15 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, of_the_router)
     app.add_exception_handler(Exception, failed)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All that the path takes: starlette tells those of the first route alone."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]

@@ -103,6 +103,11 @@ class Metrics:
         """Count an answer whose caller is over the soft budget."""
         self._warnings.inc()
 
+    def shadowed(self, route: str, end: str, num_tokens: int) -> None:
+        """Count a copy for a shadow: "answered" with its tokens, "failed" or "left_out"."""
+        self._shadows.labels(route, end).inc()
+        self._shadow_tokens.labels(route).inc(num_tokens)
+
     def watch_requests(self, active: Callable[[], float]) -> None:
         """Where the number of requests under way is read from, at each scrape."""
         self._active.set_function(active)
@@ -155,6 +160,7 @@ class Metrics:
             "caches": caches,
             "errors": _by_one(self._errors, "type"),
             "budget_warnings": int(_value(self._warnings)),
+            "shadows": _by_one(self._shadows, "end"),
             "events": _by_one(self._events, "kind"),
             "ledger_bytes_waiting": int(_value(self._ledger_bytes)),
         }
@@ -203,6 +209,8 @@ class Metrics:
         self._lookups = self._counter("cache_lookups", "Looks into caches.", "cache", "result")
         self._events = self._counter("events", "What became of completions shown.", "kind")
         self._warnings = self._counter("budget_warnings", "Answers over a soft budget.")
+        self._shadows = self._counter("shadow_requests", "Copies for shadows.", "route", "end")
+        self._shadow_tokens = self._counter("shadow_tokens", "Tokens of copies.", "route")
         self._active = self._gauge("active_requests", "Requests under way, waiting or streamed.")
         self._running = self._gauge("queue_running", "Requests that Triton works on.")
         self._waiting = self._gauge("queue_waiting", "Requests that wait their turn.")

@@ -77,6 +77,51 @@ def test_body_without_its_content_type_is_refused(gateway: RunningGateway) -> No
     assert "application/json" in error_of(response)["message"]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEAD + b"X: " + b"a" * 40_000 + b"\r\n\r\n",
+        HEAD + b"X: a\r\n" * 8_000 + b"\r\n",
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["one", "many", "path"],
+)
+def test_headers_that_come_at_once_have_the_same_limit(
+    gateway: RunningGateway, sent: bytes
+) -> None:
+    with gateway.socket() as connection:
+        connection.sendall(sent)
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert b"32768" in answer
+
+
+NO_HTTP = {
+    "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 1\r\n\r\n{}",
+    "length and chunks": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    "length below 0": HEAD + b"Content-Length: -1\r\n\r\n",
+    "length beyond 64 bits": HEAD + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n",
+    "chunk without a size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+    "folded header": HEAD + b"X: a\r\n b\r\n\r\n",
+    "NUL": HEAD + b"X: a\0b\r\n\r\n",
+    "bare line feeds": HEAD.replace(b"\r\n", b"\n") + b"\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100,
+    "every byte": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)
+def test_bytes_that_are_no_request_are_refused_in_the_same_shape(
+    gateway: RunningGateway, sent: bytes
+) -> None:
+    with gateway.socket() as connection:
+        connection.sendall(sent)
+        head, _, body = b"".join(iter(lambda: connection.recv(4096), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
+
+
 def test_slow_body_is_given_up(server: RunningServer, tmp_path: Path) -> None:
     words = ("--open", "--body-timeout-s", "0.5")
     with running_gateway(server, tmp_path, *words) as gateway, gateway.socket() as connection:

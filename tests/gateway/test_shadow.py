@@ -7,7 +7,7 @@ import pytest
 from clients import Unavailable
 from gateway.messages import Usage
 from gateway.routing.document import Backend
-from gateway.routing.shadow import ShadowCounts, Shadows
+from gateway.routing.shadow import Shadows
 from tests.gateway.caching import caller, request
 
 TRIAL = Backend("trial", "a:1", 0, shadow=1)
@@ -21,15 +21,16 @@ def test_copy_is_another_request_of_the_lowest_priority():
         return Usage(3, 7)
 
     async def scenario():
-        shadows = Shadows(send)
+        ends = []
+        shadows = Shadows(send, lambda *told: ends.append(told))
         shadows.begin(TRIAL, caller(), request("p", priority=3))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return shadows.counts
+        return ends
 
-    counts = asyncio.run(scenario())
+    ends = asyncio.run(scenario())
     assert sent == [("trial", "acme", "shadow-cmpl-1", "p", {"max_tokens": 64, "priority": -8})]
-    assert counts == {"trial": ShadowCounts(answered=1, completion_tokens=7)}
+    assert ends == [("trial", "answered", 7)]
 
 
 def test_copies_are_bounded_and_end_with_the_gateway():
@@ -38,16 +39,17 @@ def test_copies_are_bounded_and_end_with_the_gateway():
         return Usage()
 
     async def scenario():
-        shadows = Shadows(send, max_running=2)
+        ends = []
+        shadows = Shadows(send, lambda *told: ends.append(told), max_running=2)
         for _ in range(5):
             shadows.begin(TRIAL, caller(), request("p"))
         await asyncio.sleep(0)
         running = shadows.num_running
         await shadows.close()
         await asyncio.sleep(0)
-        return running, shadows.num_running, shadows.counts["trial"].left_out
+        return running, shadows.num_running, ends
 
-    assert asyncio.run(scenario()) == (2, 0, 3)
+    assert asyncio.run(scenario()) == (2, 0, 3 * [("trial", "left_out", 0)])
 
 
 @pytest.mark.parametrize("error", [Unavailable("gone"), RuntimeError("a fault")], ids=repr)
@@ -56,9 +58,10 @@ def test_copy_that_fails_is_counted(error):
         raise error
 
     async def scenario():
-        shadows = Shadows(send)
+        ends = []
+        shadows = Shadows(send, lambda *told: ends.append(told))
         shadows.begin(TRIAL, caller(), request("p"))
         await asyncio.sleep(0.05)
-        return shadows.counts["trial"]
+        return ends
 
-    assert asyncio.run(scenario()) == ShadowCounts(failed=1)
+    assert asyncio.run(scenario()) == [("trial", "failed", 0)]
