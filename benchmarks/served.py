@@ -1,4 +1,7 @@
-"""The measurements of a server that runs already: what each one prints, and its exit status."""
+"""The measurements of servers: what each one prints, and its exit status.
+
+Most take servers that run already.
+"""
 
 import argparse
 import json
@@ -6,11 +9,13 @@ import sys
 
 from benchmarks.gateway import Load as GatewayLoad
 from benchmarks.gateway import measure_gateway
+from benchmarks.keystrokes import Figures, Typing, type_at, type_at_own, typed_texts
 from benchmarks.latency import measure_latency
 from benchmarks.machine import machine, printed_json
 from benchmarks.reference import measure_reference
 from benchmarks.soak import run_soak
 from benchmarks.streams import Load, run_streams
+from benchmarks.typing_users import library_files
 
 
 def latency(args: argparse.Namespace) -> int:
@@ -53,6 +58,40 @@ def gateway(args: argparse.Namespace) -> int:
         tail = f"{row.direct_p99_ms:>9.2f}{row.gateway_p99_ms:>9.2f}{row.added_p99_ms:>8.2f}"
         print(f"{name:<26}{middle}{tail}{row.num_pairs:>7}")
     return 0
+
+
+def keystrokes(args: argparse.Namespace) -> int:
+    """Print each stretch of typing; 1 when something failed or isn't booked."""
+    texts = typed_texts(args.source or library_files())
+    typing = Typing(args.users, args.seconds, args.max_tokens, texts)
+    if args.url:
+        stretches = [type_at(args.url, args.key, typing)]
+    else:
+        stretches = type_at_own(args.model_repository, typing, is_killed=args.kill)
+    if not printed_json(args, stretches):
+        print(f"{args.users} people type for {args.seconds:g} s, {machine()}")
+        for one in stretches:
+            _print_stretch(one)
+    faults = [fault for one in stretches if one.books for fault in one.books.faults]
+    failed = [f"{count} times {kind}" for one in stretches for kind, count in one.errors.items()]
+    for line in (*faults, *failed):
+        print(line, file=sys.stderr)
+    return 1 if faults or failed else 0
+
+
+def _print_stretch(one: Figures) -> None:
+    counts = ", ".join(f"{count} by {source}" for source, count in one.sources.items())
+    print(f"{one.stretch}: {one.num_asked} asked, whole answers {counts}; ", end="")
+    print(f"{one.num_left} left, {one.num_superseded} superseded, {one.num_events} events")
+    for name, spread in {"first text": one.first, "whole": one.total, "cached": one.cached}.items():
+        print(f"  {name:<11}{spread.p50_ms:>9.1f} ms{spread.p95_ms:>9.1f} p95", end="")
+        print(f"{spread.p99_ms:>9.1f} p99{spread.num:>7}")
+    if books := one.books:
+        print(
+            f"  ledger {books.num_rows} rows {dict(books.outcomes)}, {books.ledger_tokens} tokens;"
+        )
+        print(f"  engine {books.engine_tokens} tokens, {books.num_canaries} of them canaries', ")
+        print(f"  {books.gap_tokens} unbooked; {books.wasted_tokens} wasted")
 
 
 def soak(args: argparse.Namespace) -> int:
