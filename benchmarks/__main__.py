@@ -17,6 +17,7 @@ EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks soak --clients 32 --seconds 60
   python -m benchmarks soak --streams 100 --minutes 10 --cancel-rate 0.3
 without one:
+  python -m benchmarks gateway --cached --rounds 1000
   python -m benchmarks keystrokes --users 100 --kill
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks healing --cuts 400

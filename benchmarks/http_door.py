@@ -40,6 +40,7 @@ class Door:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         """`url` is HOST:PORT."""
+        self._url = url
         self._host, _, port = url.rpartition(":")
         self._port = int(port)
         self._key = f"Authorization: Bearer {key}\r\n" if key else ""
@@ -78,7 +79,7 @@ class Door:
 
     def _request(self, path: str, body: bytes) -> bytes:
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: gateway\r\n{self._key}"
+            f"POST {path} HTTP/1.1\r\nHost: {self._url}\r\n{self._key}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

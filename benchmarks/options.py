@@ -43,6 +43,12 @@ def add_gateway(add: argparse.ArgumentParser) -> None:
     add.add_argument("--max-tokens", type=count, default=32, help="default: %(default)s")
     add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
     add.add_argument("--key", help="of the gateway, unless it is open")
+    add.add_argument(
+        "--cached",
+        action="store_true",
+        help="instead: answers a second from the cache, on servers of the run's own",
+    )
+    _add_repository(add, "what the own Triton of --cached serves")
     _add_rounds(add, 50)
     _add_json(add)
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 
+from benchmarks.cached import CachedLoad, measure_cached
 from benchmarks.gateway import Load as GatewayLoad
 from benchmarks.gateway import measure_gateway
 from benchmarks.keystrokes import Figures, Typing, type_at, type_at_own, typed_texts
@@ -42,6 +43,8 @@ def reference(args: argparse.Namespace) -> int:
 
 def gateway(args: argparse.Namespace) -> int:
     """Print two rows for each number of streams."""
+    if args.cached:
+        return cached(args)
     rows = []
     for num_streams in args.streams:
         load = GatewayLoad(num_streams, args.rounds, args.max_tokens, args.prompt, args.key)
@@ -57,6 +60,23 @@ def gateway(args: argparse.Namespace) -> int:
         middle = f"{row.direct_ms:>9.2f}{row.gateway_ms:>9.2f}{row.added_ms:>8.2f}"
         tail = f"{row.direct_p99_ms:>9.2f}{row.gateway_p99_ms:>9.2f}{row.added_p99_ms:>8.2f}"
         print(f"{name:<26}{middle}{tail}{row.num_pairs:>7}")
+    return 0
+
+
+def cached(args: argparse.Namespace) -> int:
+    """Print two rows for each number of connections."""
+    rows = []
+    for num_streams in args.streams:
+        load = CachedLoad(num_streams, args.rounds, args.max_tokens, args.prompt)
+        rows += measure_cached(args.model_repository, load)
+    if printed_json(args, rows):
+        return 0
+    print(f"{args.max_tokens} tokens from the cache, the gateway on one core, {machine()}")
+    print(f"{'':<26}{'per s':>9}{'per s of core':>15}{'CPU us':>9}{'answers':>9}")
+    for row in rows:
+        name = f"{row.form}, {row.num_streams} connections"
+        print(f"{name:<26}{row.per_s:>9.0f}{row.per_core_s:>15.0f}{row.cpu_us:>9.0f}", end="")
+        print(f"{row.num_answers:>9}")
     return 0
 
 
