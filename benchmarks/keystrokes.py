@@ -19,20 +19,10 @@ from benchmarks.books import Books, Kept, close_books
 from benchmarks.http_door import Door
 from benchmarks.own_servers import Gateway, Triton, create_key, running_triton, start_gateway
 from benchmarks.typing_users import functions_of
-from benchmarks.typists import ENGINE, Tally, Typist
+from benchmarks.typists import ENGINE, Tally, Typing, Typist
 
 NUM_KEYS = 8  # teams; their typists share caches
 LEAVING_S = 40.0  # for the last answers
-
-
-@dataclass(frozen=True, slots=True)
-class Typing:
-    """Who types what, and for how long."""
-
-    num_users: int
-    seconds: float
-    max_tokens: int
-    texts: Sequence[tuple[str, str]]  # what stands above, what is typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +138,7 @@ async def _type(
 ) -> None:
     """Let all type; `cut` ends their gateway before they stop."""
     typists = [
-        Typist(number, Door(url, keys[number % len(keys)]), typing.texts, tally, typing.max_tokens)
+        Typist(number, Door(url, keys[number % len(keys)]), typing, tally)
         for number in range(typing.num_users)
     ]
     tasks = [asyncio.create_task(typist.type()) for typist in typists]

@@ -64,6 +64,12 @@ def add_keystrokes(add: argparse.ArgumentParser) -> None:
     add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
     add.add_argument("--max-tokens", type=count, default=24, help="default: %(default)s")
     add.add_argument(
+        "--debounce-ms",
+        type=float,
+        default=200,
+        help="without a key before the editor asks; default: %(default)s",
+    )
+    add.add_argument(
         "--source", type=Path, nargs="+", help="Python files to type; default: some of Python's own"
     )
     add.add_argument(

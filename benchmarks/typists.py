@@ -19,10 +19,9 @@ from typing import Literal
 from benchmarks.http_door import Door
 
 ENGINE = "engine"
-DEBOUNCE_S = 0.06  # without a key, before an editor asks
-KEY_S = (0.05, 0.22)
-THINK_S = (0.5, 1.6)
-THINK_SHARE, TYPO_SHARE, LEAVE_SHARE = 0.12, 0.04, 0.5
+KEY_S = (0.08, 0.3)
+THINK_S = (0.8, 3.0)
+THINK_SHARE, TYPO_SHARE, LEAVE_SHARE = 0.2, 0.04, 0.5
 ACCEPT_SHARE, FOLLOW_SHARE = 0.3, 0.35  # of what is shown; the rest is dismissed
 FOLLOWED_CHARS = 6
 HEAD_CHARS = 400
@@ -30,6 +29,17 @@ BACKSPACE = "\b"
 LAST_ANSWERS_S = 30.0  # for what is under way when time is up
 
 EventKind = Literal["shown", "accepted", "dismissed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Typing:
+    """Who types what, and for how long; an editor asks after `debounce_s` without a key."""
+
+    num_users: int
+    seconds: float
+    max_tokens: int
+    debounce_s: float
+    texts: Sequence[tuple[str, str]]  # what stands above, what is typed
 
 
 @dataclass(slots=True)
@@ -64,15 +74,13 @@ class Tally:
 class Typist:
     """One of them."""
 
-    def __init__(
-        self, number: int, door: Door, texts: Sequence[tuple[str, str]], tally: Tally, tokens: int
-    ) -> None:
-        """`texts` are (what stands above, what is typed)."""
+    def __init__(self, number: int, door: Door, typing: Typing, tally: Tally) -> None:
         self._name = f"typist-{number}"
         self._door = door
-        self._texts = texts
+        self._texts = typing.texts
+        self._debounce_s = typing.debounce_s
+        self._max_tokens = typing.max_tokens
         self._tally = tally
-        self._max_tokens = tokens
         self._random = random.Random(number)
         self._asking: asyncio.Task[Asked | None] | None = None
         self._under_way: set[asyncio.Task[Asked | None]] = set()
@@ -134,7 +142,7 @@ class Typist:
     async def _ask(self, document: str) -> Asked | None:
         """The whole answer; None for none."""
         mine = asyncio.current_task()
-        await asyncio.sleep(DEBOUNCE_S)
+        await asyncio.sleep(self._debounce_s)
         if mine is not self._asking:
             return None  # a key came
         asked = Asked()
