@@ -17,6 +17,8 @@ EXAMPLES = """examples (with a server running: make run):
   python -m benchmarks soak --clients 32 --seconds 60
   python -m benchmarks soak --streams 100 --minutes 10 --cancel-rate 0.3
 without one:
+  python -m benchmarks gateway --cached --rounds 1000
+  python -m benchmarks keystrokes --users 100 --kill
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
@@ -62,6 +64,11 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
         ),
         "gateway": _Command(
             "what the gateway adds to a direct stream", options.add_gateway, served.gateway
+        ),
+        "keystrokes": _Command(
+            "many people type through the gateway; all must be booked",
+            options.add_keystrokes,
+            served.keystrokes,
         ),
         "soak": _Command(
             "many clients at once; both doors must agree", options.add_soak, served.soak

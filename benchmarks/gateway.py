@@ -80,6 +80,8 @@ async def _work(
     host, port = gateway_url.rsplit(":", 1)
     run = secrets.token_hex(4)  # what an earlier run asked is in the gateway's cache
     reader, writer = await asyncio.open_connection(host, int(port))
+    key = f"Authorization: Bearer {load.key}\r\n" if load.key else ""
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {gateway_url}\r\n{key}"
     order = random.Random(number)
     pairs = []
     for index in range(WARM_UP + load.rounds):
@@ -89,7 +91,7 @@ async def _work(
             if way == DIRECT:
                 timed[way] = await _ask_directly(client, load, prompt)
             else:
-                timed[way] = await _ask_through(reader, writer, load, prompt)
+                timed[way] = await _ask_through(reader, writer, head, _body(load, prompt))
         if index >= WARM_UP:
             pairs.append((timed[DIRECT], timed[THROUGH]))
     writer.close()
@@ -107,22 +109,9 @@ async def _ask_directly(client: AsyncCompletionClient, load: Load, prompt: str) 
 
 
 async def _ask_through(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, load: Load, prompt: str
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: str, body: bytes
 ) -> Timed:
-    body = json.dumps(
-        {
-            "prompt": prompt,
-            "max_tokens": load.max_tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-        }
-    ).encode()
-    key = f"Authorization: Bearer {load.key}\r\n" if load.key else ""
-    head = (
-        f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{key}"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     started = time.perf_counter()
     writer.write(head.encode() + body)
     answer = await reader.readuntil(b"\r\n\r\n")
@@ -132,6 +121,11 @@ async def _ask_through(
     first = time.perf_counter()
     await reader.readuntil(END)
     return Timed(first - started, time.perf_counter() - started)
+
+
+def _body(load: Load, prompt: str) -> bytes:
+    told = {"prompt": prompt, "max_tokens": load.max_tokens, "ignore_eos": True}
+    return json.dumps({**told, "temperature": 0, "stream": True}).encode()
 
 
 def _added(figure: str, load: Load, pairs: list[tuple[float, float]]) -> Added:

@@ -43,7 +43,40 @@ def add_gateway(add: argparse.ArgumentParser) -> None:
     add.add_argument("--max-tokens", type=count, default=32, help="default: %(default)s")
     add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
     add.add_argument("--key", help="of the gateway, unless it is open")
+    add.add_argument(
+        "--cached",
+        action="store_true",
+        help="instead: answers a second from the cache, on servers of the run's own",
+    )
+    _add_repository(add, "what the own Triton of --cached serves")
     _add_rounds(add, 50)
+    _add_json(add)
+
+
+def add_keystrokes(add: argparse.ArgumentParser) -> None:
+    """Typists, and servers of the run's own or a gateway that runs."""
+    _add_repository(add, "what the run's own Triton serves")
+    add.add_argument(
+        "--url", metavar="HOST:PORT", help="instead: a gateway that runs; its books aren't checked"
+    )
+    add.add_argument("--key", help="of that gateway, unless it is open")
+    add.add_argument("--users", type=count, default=100, help="default: %(default)s")
+    add.add_argument("--seconds", type=float, default=60, help="default: %(default)s")
+    add.add_argument("--max-tokens", type=count, default=24, help="default: %(default)s")
+    add.add_argument(
+        "--debounce-ms",
+        type=float,
+        default=200,
+        help="without a key before the editor asks; default: %(default)s",
+    )
+    add.add_argument(
+        "--source", type=Path, nargs="+", help="Python files to type; default: some of Python's own"
+    )
+    add.add_argument(
+        "--kill",
+        action="store_true",
+        help="kill the gateway after these seconds, start it again and type as long once more",
+    )
     _add_json(add)
 
 

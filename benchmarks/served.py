@@ -1,16 +1,23 @@
-"""The measurements of a server that runs already: what each one prints, and its exit status."""
+"""The measurements of servers: what each one prints, and its exit status.
+
+Most take servers that run already.
+"""
 
 import argparse
 import json
 import sys
 
+from benchmarks.cached import CachedLoad, measure_cached
 from benchmarks.gateway import Load as GatewayLoad
 from benchmarks.gateway import measure_gateway
+from benchmarks.keystrokes import Figures, type_at, type_at_own, typed_texts
 from benchmarks.latency import measure_latency
 from benchmarks.machine import machine, printed_json
 from benchmarks.reference import measure_reference
 from benchmarks.soak import run_soak
 from benchmarks.streams import Load, run_streams
+from benchmarks.typing_users import library_files
+from benchmarks.typists import Typing
 
 
 def latency(args: argparse.Namespace) -> int:
@@ -37,6 +44,8 @@ def reference(args: argparse.Namespace) -> int:
 
 def gateway(args: argparse.Namespace) -> int:
     """Print two rows for each number of streams."""
+    if args.cached:
+        return cached(args)
     rows = []
     for num_streams in args.streams:
         load = GatewayLoad(num_streams, args.rounds, args.max_tokens, args.prompt, args.key)
@@ -53,6 +62,57 @@ def gateway(args: argparse.Namespace) -> int:
         tail = f"{row.direct_p99_ms:>9.2f}{row.gateway_p99_ms:>9.2f}{row.added_p99_ms:>8.2f}"
         print(f"{name:<26}{middle}{tail}{row.num_pairs:>7}")
     return 0
+
+
+def cached(args: argparse.Namespace) -> int:
+    """Print two rows for each number of connections."""
+    rows = []
+    for num_streams in args.streams:
+        load = CachedLoad(num_streams, args.rounds, args.max_tokens, args.prompt)
+        rows += measure_cached(args.model_repository, load)
+    if printed_json(args, rows):
+        return 0
+    print(f"{args.max_tokens} tokens from the cache, the gateway on one core, {machine()}")
+    print(f"{'':<26}{'per s':>9}{'per s of core':>15}{'CPU us':>9}{'answers':>9}")
+    for row in rows:
+        name = f"{row.form}, {row.num_streams} connections"
+        print(f"{name:<26}{row.per_s:>9.0f}{row.per_core_s:>15.0f}{row.cpu_us:>9.0f}", end="")
+        print(f"{row.num_answers:>9}")
+    return 0
+
+
+def keystrokes(args: argparse.Namespace) -> int:
+    """Print each stretch of typing; 1 when something failed or isn't booked."""
+    texts = typed_texts(args.source or library_files())
+    typing = Typing(args.users, args.seconds, args.max_tokens, args.debounce_ms / 1000, texts)
+    if args.url:
+        stretches = [type_at(args.url, args.key, typing)]
+    else:
+        stretches = type_at_own(args.model_repository, typing, is_killed=args.kill)
+    if not printed_json(args, stretches):
+        print(f"{args.users} people type for {args.seconds:g} s, {machine()}")
+        for one in stretches:
+            _print_stretch(one)
+    faults = [fault for one in stretches if one.books for fault in one.books.faults]
+    failed = [f"{count} times {kind}" for one in stretches for kind, count in one.errors.items()]
+    for line in (*faults, *failed):
+        print(line, file=sys.stderr)
+    return 1 if faults or failed else 0
+
+
+def _print_stretch(one: Figures) -> None:
+    counts = ", ".join(f"{count} by {source}" for source, count in one.sources.items())
+    print(f"{one.stretch}: {one.num_asked} asked, whole answers {counts}; ", end="")
+    print(f"{one.num_left} left, {one.num_superseded} superseded, {one.num_events} events")
+    for name, spread in {"first text": one.first, "whole": one.total, "cached": one.cached}.items():
+        print(f"  {name:<11}{spread.p50_ms:>9.1f} ms{spread.p95_ms:>9.1f} p95", end="")
+        print(f"{spread.p99_ms:>9.1f} p99{spread.num:>7}")
+    if books := one.books:
+        print(
+            f"  ledger {books.num_rows} rows {dict(books.outcomes)}, {books.ledger_tokens} tokens;"
+        )
+        print(f"  engine {books.engine_tokens} tokens, {books.num_canaries} of them canaries', ")
+        print(f"  {books.gap_tokens} unbooked; {books.wasted_tokens} wasted")
 
 
 def soak(args: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
-_STOP_TIMEOUT_S = 10.0  # milliseconds, but for a server that is busy far beyond its cores
+_STOP_TIMEOUT_S = 10.0  # an answer takes milliseconds, from a server that is overrun seconds
 
 
 class GrpcTransport:

@@ -12,15 +12,15 @@ from gateway.messages import Caller
 from gateway.wiring import Parts
 
 
-def parts_of(request: Request) -> Parts:
-    """The gateway that serves the request."""
+async def parts_of(request: Request) -> Parts:
+    """The gateway that serves the request; FastAPI would send a plain function to a thread."""
     parts: Parts = request.app.state.parts
     return parts
 
 
 async def caller_of(request: Request) -> Caller:
     """Raises Unauthorized."""
-    return await parts_of(request).guard.caller(request.headers)
+    return await (await parts_of(request)).guard.caller(request.headers)
 
 
 async def require_admin(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
