@@ -151,7 +151,7 @@ def _check_ids(input_ids: NDArray[np.int64], runner: Runner) -> None:
     _check_range(input_ids, runner.vocab_size)
 
 
-def _check_range(array: NDArray[np.integer], end: int) -> None:
+def _check_range(array: NDArray[np.generic], end: int) -> None:
     numbers = array.tolist()  # of so few, Python finds the least and the largest sooner than numpy
     assert 0 <= min(numbers) <= max(numbers) < end, numbers
 
