@@ -61,7 +61,7 @@ def pick_tokens(sampled: list[Sampled], candidates: Candidates, healer: Healer) 
     rows = [(one, index) for one in sampled for index in range(one.num_rows)]
     settings = [one.sequence.request.settings for one, _ in rows]
     uniforms = [number for one in sampled for number in one.sequence.uniforms(one.num_rows)]
-    columns = pick(candidates.logits, settings, uniforms).tolist()
+    columns = pick(candidates.logits, settings, uniforms)
     num_candidates = candidates.logits.shape[1]
 
     def token_at(row: int) -> int:

@@ -23,7 +23,7 @@ FEW = 256
 
 def pick(
     logits: NDArray[np.float32], settings: Sequence[Settings], uniforms: Sequence[float]
-) -> NDArray[np.intp]:
+) -> list[int]:
     """Column of the chosen candidate for each of R rows of (R, K) logits, largest first.
 
     Order of the filters: temperature, top_k, top_p, min_p, each over what the one before left
@@ -32,8 +32,7 @@ def pick(
     drawn by inverting the cumulative distribution at the row's uniform number in [0, 1), so it
     depends on nothing but its own row. Temperature 0 takes column 0.
     """
-    columns = map(_pick_column, logits, settings, uniforms)
-    return np.fromiter(columns, np.intp, len(settings))
+    return [*map(_pick_column, logits, settings, uniforms)]
 
 
 def _pick_column(logits: NDArray[np.float32], settings: Settings, uniform: float) -> int:
