@@ -7,8 +7,10 @@ as long as it is what was sampled: so the text is, number for number, the one wi
 Pure; knows nothing of slots.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +65,8 @@ def pick_tokens(sampled: list[Sampled], candidates: Candidates, healer: Healer) 
     num_candidates = candidates.logits.shape[1]
 
     def token_at(row: int) -> int:
-        if not rows[row][0].needs_all_logits(num_candidates):
+        if candidates.full is None or not rows[row][0].needs_all_logits(num_candidates):
             return int(candidates.tokens[row, columns[row]])
-        assert candidates.full is not None
         logits = candidates.full[row]
         if changes_logits(settings[row]):
             logits = _penalized(logits, *rows[row])
@@ -77,10 +78,9 @@ def pick_tokens(sampled: list[Sampled], candidates: Candidates, healer: Healer) 
         column = pick(logits[order][None], [settings[row]], [uniforms[row]])[0]
         return int(order[column])
 
-    starts = np.cumsum([0, *(one.num_rows for one in sampled)])
+    starts = accumulate((one.num_rows for one in sampled), initial=0)
     return [
-        _walk(one, int(start), candidates, token_at)
-        for one, start in zip(sampled, starts, strict=False)
+        _walk(one, start, candidates, token_at) for one, start in zip(sampled, starts, strict=False)
     ]
 
 
@@ -100,7 +100,7 @@ def _walk(
     num_top = sampled.sequence.request.settings.logprobs
     picked = Picked([], is_broken=False)
     for row, expected in enumerate((*sampled.draft, None), start):
-        if np.isnan(candidates.lse[row]):
+        if math.isnan(candidates.lse[row]):
             return replace(picked, is_broken=True)
         token = token_at(row)
         picked.tokens.append(token)

@@ -59,18 +59,18 @@ class Step:
         if self.draft:
             one = self.draft.sequence
             chunk = _chunk(one, [one.tokens[-1], *self.draft.draft])
-            rows = np.arange(len(chunk.input_ids))
+            rows = list(range(len(chunk.input_ids)))
             return self._compose("verify", chunk, one, rows, [self.draft])
-        return self._compose("decode", None, None, np.empty(0, np.int64), [])
+        return self._compose("decode", None, None, [], [])
 
     def _compose_prompt(self, one: Sequence) -> Plan:
         chunk = _chunk(one, one.tokens[one.num_cached : one.num_cached + self.max_chunk])
         is_last = chunk.length == len(one.tokens)
-        rows = np.array([len(chunk.input_ids) - 1])
+        rows = [len(chunk.input_ids) - 1]
         kind = "mixed" if self.decoding else "prefill"
         sampled = [Sampled(one)] if is_last else []
         return self._compose(
-            kind, chunk, one, rows if is_last or not self.decoding else rows[:0], sampled
+            kind, chunk, one, rows if is_last or not self.decoding else [], sampled
         )
 
     def _compose(
@@ -78,19 +78,18 @@ class Step:
         kind: str,
         chunk: Chunk | None,
         chunked: Sequence | None,
-        rows: NDArray[np.int64],
+        rows: list[int],
         sampled: list[Sampled],
     ) -> Plan:
         """A plan whose first candidates, those of `rows`, are for `sampled`."""
         decoded = sorted(self.decoding, key=_slot)
         decode = self._decode(decoded, chunk) if decoded else None
         if decode:
-            start = len(chunk.input_ids) if chunk else 0
-            slots = np.array([_slot(one) for one in decoded])
-            rows = np.concatenate([rows, start + slots - decode.first_slot])
+            start = (len(chunk.input_ids) if chunk else 0) - decode.first_slot
+            rows = [*rows, *(start + _slot(one) for one in decoded)]
         sampled = [*sampled, *(Sampled(one) for one in decoded)]
         batch = Batch(
-            rows,
+            np.array(rows, np.int64),
             chunk,
             decode,
             full_logits=any(one.needs_all_logits(self.num_candidates) for one in sampled),
@@ -101,13 +100,13 @@ class Step:
     def _decode(self, decoded: list[Sequence], chunk: Chunk | None) -> Decode:
         """The newest token of each, and dead rows for the slots in between."""
         first, last = _slot(decoded[0]), _slot(decoded[-1])
-        input_ids = np.zeros(last - first + 1, np.int64)  # (B,)
+        input_ids = [0] * (last - first + 1)
         for one in decoded:
             input_ids[_slot(one) - first] = one.tokens[-1]
         lengths = self.slot_lengths[first : last + 1].copy()
         if chunk and first < chunk.slot < last:
             lengths[chunk.slot - first] = chunk.length
-        return Decode(first, input_ids, lengths)
+        return Decode(first, np.array(input_ids, np.int64), lengths)  # (B,) both
 
 
 def _chunk(sequence: Sequence, tokens: list[int]) -> Chunk:

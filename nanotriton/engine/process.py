@@ -68,6 +68,7 @@ class EngineServer:
         self._engine = engine
         self._meter = Meter(time.time_ns() - time.monotonic_ns())
         self._path = path
+        self._stdin = sys.stdin.fileno()
         self._last_beat_s = 0.0
         self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
         self._outbox = Outbox(self._router)
@@ -76,7 +77,7 @@ class EngineServer:
         self._router.bind(f"ipc://{path}")
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
-        self._poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        self._poller.register(self._stdin, zmq.POLLIN)
 
     def run(self) -> None:
         """Step while there is work, sleep on the socket while there is none, until stdin ends."""
@@ -111,7 +112,7 @@ class EngineServer:
     def _receive(self, timeout_ms: int) -> bool:
         """Handle every frame that has come; False when the parent is gone."""
         ready = dict(self._poller.poll(timeout_ms))
-        if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 1024):
+        if self._stdin in ready and not os.read(self._stdin, 1024):
             return False
         if self._router in ready:
             while self._router.poll(0):

@@ -85,13 +85,17 @@ class Scheduler:
     def plan(self, now_s: float) -> Plan | None:
         """The next step, or None when there is nothing to do."""
         copies = self._admit(now_s)
-        prefilling = [one for one in self.running if one.is_prefilling]
-        decoding = [one for one in self.running if not one.is_prefilling]
         if not self.running:
             return None
+        prefilling: list[Sequence] = []
+        decoding: list[Sequence] = []
+        for one in self.running:
+            (prefilling if one.is_prefilling else decoding).append(one)
         prompt = draft = None
+        max_chunk = 0
         if prefilling:
             prompt = min(prefilling, key=lambda one: urgency(one, now_s))
+            max_chunk = self._max_chunk(len(prefilling), len(decoding))
             copies += self._share(prompt)
         elif draft := self._best_draft(decoding):
             decoding.remove(draft.sequence)
@@ -101,7 +105,7 @@ class Scheduler:
             copies,
             self._num_candidates,
             prompt,
-            self._max_chunk(len(prefilling), len(decoding)),
+            max_chunk,
             draft,
         ).compose()
 

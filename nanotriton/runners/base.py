@@ -128,7 +128,7 @@ def check_batch(batch: Batch, runner: Runner) -> None:
     chunk, decode = batch.chunk, batch.decode
     assert chunk or decode
     assert len(batch.rows) > 0
-    assert 0 <= batch.rows.min() <= batch.rows.max() < batch.num_chunked + batch.num_decoded
+    _check_range(batch.rows, batch.num_chunked + batch.num_decoded)
     if chunk:
         assert 0 <= chunk.slot < runner.num_slots, chunk.slot
         assert 0 <= chunk.past_length < chunk.length <= runner.context, chunk
@@ -137,7 +137,7 @@ def check_batch(batch: Batch, runner: Runner) -> None:
         assert 0 <= decode.first_slot <= runner.num_slots - batch.num_decoded, decode.first_slot
         assert decode.past_lengths.shape == decode.input_ids.shape, decode.past_lengths.shape
         # A dead row whose slot is full writes at the one position that a slot has to spare.
-        assert 0 <= decode.past_lengths.min() <= decode.past_lengths.max() <= runner.context
+        _check_range(decode.past_lengths, runner.context + 1)
         _check_ids(decode.input_ids, runner)
     if chunk and decode and 0 <= (row := chunk.slot - decode.first_slot) < batch.num_decoded:
         assert decode.past_lengths[row] >= chunk.length, "a dead row writes into the chunk"
@@ -148,7 +148,12 @@ def check_batch(batch: Batch, runner: Runner) -> None:
 
 def _check_ids(input_ids: NDArray[np.int64], runner: Runner) -> None:
     assert input_ids.ndim == 1, input_ids.shape
-    assert 0 <= input_ids.min() <= input_ids.max() < runner.vocab_size, input_ids
+    _check_range(input_ids, runner.vocab_size)
+
+
+def _check_range(array: NDArray[np.generic], end: int) -> None:
+    numbers = array.tolist()  # of so few, Python finds the least and the largest sooner than numpy
+    assert 0 <= min(numbers) <= max(numbers) < end, numbers
 
 
 def fit_slots(cache_bytes: int, slot_bytes: int) -> int:

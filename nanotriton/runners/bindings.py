@@ -70,11 +70,12 @@ class Binding:
             self.chunk.seqlens_k[0] = chunk.length - 1
             self.chunk.total_len[0] = chunk.length
         if decode := batch.decode:
+            lengths = decode.past_lengths.tolist()
             self.input_ids[size:] = decode.input_ids
             # A dead row of a full slot stands behind the last position that there is.
-            np.minimum(decode.past_lengths, context - 1, out=self.position_ids[size:])
-            self.decode.seqlens_k[:] = decode.past_lengths
-            self.decode.total_len[0] = decode.past_lengths.max() + 1
+            self.position_ids[size:] = [min(length, context - 1) for length in lengths]
+            self.decode.seqlens_k[:] = lengths
+            self.decode.total_len[0] = max(lengths) + 1
 
 
 class Bindings:

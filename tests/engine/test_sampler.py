@@ -35,7 +35,7 @@ def reference(logits, settings):
 def draw(logits, settings, uniforms):
     """Column for each uniform number, all with the same logits and settings."""
     rows = np.tile(logits, (len(uniforms), 1))
-    return pick(rows, [settings] * len(uniforms), uniforms)
+    return np.array(pick(rows, [settings] * len(uniforms), uniforms))
 
 
 def random_rows(num_rows, num_columns):
@@ -84,7 +84,7 @@ def test_row_does_not_depend_on_its_batch_mates():
     logits, settings, uniforms = random_rows(300, 40)
     together = pick(logits, settings, uniforms)
     alone = [pick(logits[row : row + 1], [settings[row]], [uniforms[row]])[0] for row in range(300)]
-    assert together.tolist() == alone
+    assert together == alone
 
 
 def test_top_k_of_one_is_greedy():
