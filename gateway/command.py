@@ -105,6 +105,13 @@ def _add_request_options(group: "argparse._ArgumentGroup") -> None:
 def _add_insight_options(group: "argparse._ArgumentGroup") -> None:
     add = group.add_argument
     add("--log-prompts", action="store_true", help="log prompts: people's code, so think first")
+    add(
+        "--insight",
+        choices=["near", "admin"],
+        default="near",
+        help="who sees /metrics and /stats: whoever asks from a private address and through no "
+        "proxy, or admins alone; default: %(default)s",
+    )
     add("--trace-url", metavar="URL", help="send spans there by OTLP/HTTP; default: none")
     _number(add, "--trace-rate", _DEFAULT.tracing.rate, "trace one in so many requests")
 
@@ -136,6 +143,7 @@ def config_of(args: argparse.Namespace) -> Config:
         is_open=args.open,
         jwt=_jwt_of(args),
         log_prompts=args.log_prompts,
+        is_insight_near=args.insight == "near",
         drain_delay_s=args.drain_delay_s,
         max_connections=args.max_connections,
         limits=Limits(

@@ -1,7 +1,8 @@
 """/metrics for Prometheus and /stats for people: sums over all keys, so for the operator alone.
 
 A scraper of the same machine or private network that comes straight needs no key; through a proxy
-(which says so in a header), or from elsewhere, it takes one of the role admin.
+(which says so in a header), or from elsewhere, it takes one of the role admin. Where a balancer
+hides the addresses of strangers behind its own, `--insight admin` asks everybody for one.
 """
 
 import ipaddress
@@ -16,9 +17,9 @@ from gateway.api.description import errors
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-async def require_near(request: Request) -> None:
-    """Let near ones pass, and admins; raises Unauthorized or Forbidden."""
-    if not is_near(request):
+async def require_near(request: Request, parts: PartsOf) -> None:
+    """Let admins pass, and near ones where they may; raises Unauthorized or Forbidden."""
+    if not (parts.config.is_insight_near and is_near(request)):
         await require_admin(await caller_of(request))
 
 

@@ -57,6 +57,13 @@ def test_insight_is_not_public(server: RunningServer, tmp_path: Path, path: str)
         assert http.get(path, headers=forwarded).status_code == 401
 
 
+def test_insight_is_for_admins_alone_where_the_operator_says_so(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    with running_gateway(server, tmp_path, "--insight", "admin") as closed, closed.http() as http:
+        assert http.get("/metrics").status_code == 401
+
+
 def test_log_has_one_json_line_for_each_request_and_no_prompt(gateway: RunningGateway) -> None:
     answer = gateway.complete(prompt=PROMPT)
     lines = [json.loads(line) for line in gateway.log().splitlines()]
