@@ -69,7 +69,7 @@ class Limits:
 class Crowding:
     """How many requests Triton works on at once, and how many more may wait for it."""
 
-    max_running: int = 64
+    max_running: int = 32  # as many as the engine has slots by default
     max_waiting: int = 256
 
     def __post_init__(self) -> None:
