@@ -75,7 +75,10 @@ def test_page_asks_for_the_key_and_keeps_it_for_the_tab_alone(
 def test_gateway_that_went_away_is_told_and_forgotten_when_it_is_back(
     browser: Browser, server: RunningServer, tmp_path: Path
 ) -> None:
-    with running_gateway(server, tmp_path) as gateway, visiting(browser, gateway.url) as visit:
+    with (
+        running_gateway(server, tmp_path, "--open") as gateway,
+        visiting(browser, gateway.url) as visit,
+    ):
         visit.ask()
         gateway.stop()
         visit.write(TEXT + " open(")
@@ -116,7 +119,10 @@ def test_limit_is_told_with_the_time_to_wait_and_waited_for(
 def test_ledger_hears_what_became_of_suggestions(
     browser: Browser, server: RunningServer, tmp_path: Path
 ) -> None:
-    with running_gateway(server, tmp_path) as gateway, visiting(browser, gateway.url) as visit:
+    with (
+        running_gateway(server, tmp_path, "--open") as gateway,
+        visiting(browser, gateway.url) as visit,
+    ):
         visit.ask_only_when_told()
         visit.ask()
         visit.press("Escape")
@@ -136,7 +142,7 @@ def test_ledger_hears_what_became_of_suggestions(
 def test_suggestion_that_was_left_with_the_page_is_told_of(
     browser: Browser, server: RunningServer, tmp_path: Path
 ) -> None:
-    with running_gateway(server, tmp_path) as gateway:
+    with running_gateway(server, tmp_path, "--open") as gateway:
         with visiting(browser, gateway.url) as visit:
             visit.ask()
             visit.page.goto("about:blank")
