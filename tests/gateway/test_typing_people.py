@@ -19,6 +19,7 @@ from tests.gateway.gateways import RunningGateway, running_gateway
 
 NUM_PEOPLE = 100
 MAX_TOKENS = 24
+LONGEST = 400
 TEXT = "def area(width, height):\n    return width * height\n"
 TOKENS = 'nanotriton_tokens_total{kind="completion",version="1"}'
 REQUESTS = "nanotriton_requests_total"
@@ -47,10 +48,13 @@ async def type_on(http: httpx.AsyncClient, number: int, num_keys: int, heard: He
     await asyncio.gather(*asked, return_exceptions=True)
 
 
-async def ask(http: httpx.AsyncClient, number: int, prompt: str, heard: Heard) -> None:
+async def ask(
+    http: httpx.AsyncClient, number: int, prompt: str, heard: Heard, **options: object
+) -> None:
     body = {
         **{"prompt": prompt, "session": str(number), "user": str(number), "stream": True},
         **{"max_tokens": MAX_TOKENS, "temperature": 0, "stream_options": {"include_usage": True}},
+        **options,
     }
     try:
         async with http.stream("POST", "/v1/completions", json=body) as response:
@@ -62,16 +66,31 @@ async def ask(http: httpx.AsyncClient, number: int, prompt: str, heard: Heard) -
         heard.num_failed += 1
 
 
+async def ask_long(http: httpx.AsyncClient, number: int, heard: Heard) -> None:
+    """Again and again, until nobody answers."""
+    prompt = f"# {number} writes at length\n"
+    while not heard.num_failed:
+        await ask(http, NUM_PEOPLE, prompt, heard, max_tokens=LONGEST, session=None)
+
+
+async def kill_at_work(http: httpx.AsyncClient, gateway: RunningGateway, after_s: float) -> None:
+    """Kill it when it has work that nobody has had the answer of."""
+    await asyncio.sleep(after_s)
+    while (await http.get("/stats")).json()["queue"]["running"] < 2:
+        await asyncio.sleep(0.01)
+    gateway.process.send_signal(signal.SIGKILL)
+
+
 def type_all(gateway: RunningGateway, num_keys: int, kill_after_s: float | None = None) -> Heard:
     heard = Heard()
 
     async def everybody() -> None:
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=limits) as http:
-            if kill_after_s is not None:
-                loop = asyncio.get_running_loop()
-                loop.call_later(kill_after_s, gateway.process.send_signal, signal.SIGKILL)
-            people = (type_on(http, number, num_keys, heard) for number in range(NUM_PEOPLE))
+            people = [type_on(http, number, num_keys, heard) for number in range(NUM_PEOPLE)]
+            if kill_after_s is not None:  # whoever types is answered at once, perhaps all just then
+                people += [ask_long(http, number, heard) for number in range(4)]
+                people.append(kill_at_work(http, gateway, kill_after_s))
             await asyncio.gather(*people)
 
     asyncio.run(everybody())
@@ -139,4 +158,4 @@ def test_killed_gateway_marks_what_was_under_way_and_loses_nothing_else(
     num_known = sum(row.prompt_tokens > 0 for row in engine)
     num_other = requests - num_known  # canaries, and those whose tokens aren't known
     missing = tokens - sum(row.completion_tokens for row in engine)
-    assert 0 <= missing <= num_other + len(interrupted(tmp_path)) * MAX_TOKENS
+    assert 0 <= missing <= num_other + len(interrupted(tmp_path)) * LONGEST
