@@ -18,7 +18,7 @@ run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, o
 
 test: $(VENV)/.test  ## the whole test suite
 	@sh tests/services.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
