@@ -28,7 +28,9 @@ HISTOGRAM = re.compile(r"(_seconds)(?:_bucket|_count|_sum)$")
 def exported_names() -> set[str]:
     """Names on the pages of the server and the gateway, a histogram's without its suffix."""
     engine = (*exposition.GAUGES, *exposition.COUNTERS, *exposition.ENGINE_COUNTERS)
-    families = list(Metrics().registry.collect())
+    metrics = Metrics()
+    metrics.watch_redis(lambda: 1.0)
+    families = list(metrics.registry.collect())
     return {
         *(f"{exposition.PREFIX}{name}" for name in (*engine, exposition.MODEL_INFO)),
         *(f"{one.name}_total" if one.type == "counter" else one.name for one in families),
