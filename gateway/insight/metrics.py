@@ -25,6 +25,9 @@ from gateway.messages import WASTED, Finished, Outcome, Times, Usage
 NAMESPACE = "nanotriton_gateway"
 UNSERVED = ("none", "none", "none")  # refused before a version was chosen
 BREAKER_STATES = ("closed", "half-open", "open")
+# There from the first request on: Prometheus sees no rate in a series that begins with its first 1.
+BAD: tuple[Outcome, ...] = ("failed", "timeout")
+BAD_ERRORS = ("overloaded_error", "insufficient_quota")
 CACHES: Mapping[Outcome, str] = {"cached": "responses", "typeahead": "typeahead"}
 
 # From a cache's answer to what a person at an editor still waits for, then to long completions.
@@ -70,6 +73,8 @@ class Metrics:
         """Count one finished request."""
         served, usage, outcome = finished.served, finished.usage, finished.outcome
         version = (served.backend, served.model, served.version) if served else UNSERVED
+        for bad in BAD:
+            self._requests.labels(*version, bad)
         self._requests.labels(*version, outcome).inc()
         if finished.cost:
             self._cost.labels(*version).inc(finished.cost)
@@ -214,6 +219,8 @@ class Metrics:
 
     def _define_stages(self) -> None:
         self._errors = self._counter("errors", "Errors that callers were told.", "type")
+        for bad in BAD_ERRORS:
+            self._errors.labels(bad)
         self._lookups = self._counter("cache_lookups", "Looks into caches.", "cache", "result")
         self._events = self._counter("events", "What became of completions shown.", "kind")
         self._warnings = self._counter("budget_warnings", "Answers over a soft budget.")
@@ -263,7 +270,7 @@ def _totals(metric: MetricWrapperBase, *labels: str) -> dict[tuple[str, ...], fl
 
 
 def _by_one(metric: MetricWrapperBase, label: str) -> dict[str, int]:
-    return {name: int(value) for (name,), value in _totals(metric, label).items()}
+    return {name: int(value) for (name,), value in _totals(metric, label).items() if value}
 
 
 def _value(metric: MetricWrapperBase) -> float:
