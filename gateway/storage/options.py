@@ -45,9 +45,12 @@ def open_database(arguments: argparse.Namespace) -> Database:
 
 def upgraded_database(url: str | None, state: Path) -> Database:
     """The database at `url`, else SQLite in the folder `state`."""
-    if url is None:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        url = f"sqlite:///{state / _FILE}"
-    database = Database(url)
+    database = Database(url or state_url(state))
     database.upgrade()
     return database
+
+
+def state_url(state: Path) -> str:
+    """The URL of SQLite in the folder `state`, which is made."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{state / _FILE}"
