@@ -1,9 +1,9 @@
 """Whether this pod's server completes: the readiness of a server's container.
 
-Asks both doors for one real token, as the server's watchdog does; Triton's own answers stay good when
-a model's process is dead. A server that is busy, or an engine that is starting again, is no reason
-to leave the endpoints: callers are told so and go elsewhere. Ends with 1 and one line when it isn't
-ready. Knows nothing of Kubernetes.
+Asks both doors for one real token, as the server's watchdog does; Triton's own answers stay good
+when a model's process is dead. A server that is busy, or an engine that is starting again, is no
+reason to leave the endpoints: callers are told so and go elsewhere. Ends with 1 and one line when
+it isn't ready. Knows nothing of Kubernetes.
 """
 
 import os
