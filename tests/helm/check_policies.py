@@ -9,7 +9,7 @@ from tests.helm.charts import ROOT, SCENARIOS, rendered
 from tests.helm.test_rendering import CUSTOM
 from tests.helm.tools import CHECKOV, FOLDER, run
 
-SCRIPT = Path(__file__).with_name("custom_resources.js")
+SCRIPT = Path(__file__).with_name("custom_resources.mjs")
 
 
 def test_custom_resources_are_of_their_operators_schemas() -> None:
@@ -38,8 +38,8 @@ def test_checkov_finds_nothing_that_is_not_justified(tmp_path: Path) -> None:
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     faults = {
-        f"{one['check_id']} {one['check_name']}: {one['resource']}"
+        f"{one['check_id']} {one['check_name']}: {one['resource']} of {one['file_path']}"
         for one in found["results"]["failed_checks"]
     }
     assert found["summary"]["passed"] > 1000
-    assert not sorted(faults)
+    assert not faults, "\n".join(sorted(faults))
