@@ -15,6 +15,10 @@ need redis-server redis-server
 need postgresql /usr/lib/postgresql/*/bin/postgres
 need chromium chromium chromium-browser google-chrome
 need neovim nvim
+need prometheus prometheus
+need prometheus-alertmanager prometheus-alertmanager
+need prometheus-blackbox-exporter prometheus-blackbox-exporter
+need prometheus-node-exporter prometheus-node-exporter
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"
