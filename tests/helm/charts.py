@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 CHART = ROOT / "helm" / "nanotriton"
 VERSIONS = ("v1.29.0", "v1.33.0", "v1.37.0")
 SCENARIOS = tuple(sorted(path.stem for path in (CHART / "ci").glob("*.yaml")))
+EACH = tuple((scenario, version) for scenario in SCENARIOS for version in VERSIONS)
 RELEASE, NAMESPACE = "rel", "prod"
 
 Manifest = dict[str, Any]

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from tests.helm.api_stand_in import Cluster, running_cluster
-from tests.helm.charts import CHART, NAMESPACE, RELEASE, Manifest, rendered
-from tests.helm.conftest import EACH
+from tests.helm.charts import CHART, EACH, NAMESPACE, RELEASE, Manifest, rendered
 from tests.helm.tools import HELM3, run
 
 

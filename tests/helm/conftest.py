@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.helm.charts import SCENARIOS, VERSIONS, Manifest, rendered
-
-EACH = [(scenario, version) for scenario in SCENARIOS for version in VERSIONS]
+from tests.helm.charts import EACH, Manifest, rendered
 
 
 @pytest.fixture(params=EACH, ids="-".join)

@@ -71,6 +71,18 @@ def test_schema_names_the_value_that_is_wrong(values: dict[str, Any], named: str
             "needs a gateway that knows all pools",
         ),
         (
+            {"placement": "sidecar", "gateway": {"database": DATABASE}, "server": {"weight": 0.5}},
+            "give whole numbers",
+        ),
+        (
+            {
+                "placement": "sidecar",
+                "gateway": {"database": DATABASE},
+                "backup": {"enabled": True, "restore": "newest"},
+            },
+            "a database that no gateway uses yet",
+        ),
+        (
             {"server": {"autoscaling": {"kind": "keda", "minReplicas": 9}}},
             "minReplicas 9 and maxReplicas 4",
         ),

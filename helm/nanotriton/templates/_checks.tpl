@@ -44,6 +44,9 @@
 {{- if and .Values.backup.restore (not .Values.backup.enabled) -}}
 {{- fail "backup.restore is set and backup.enabled is false: set backup.enabled=true, whose claim holds the file" -}}
 {{- end -}}
+{{- if and .Values.backup.restore $isSidecar -}}
+{{- fail "backup.restore fills a database that no gateway uses yet: set placement=apart for as long" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "nanotriton.checks.pool" -}}
@@ -70,6 +73,9 @@
 {{- end -}}
 {{- if and .isSidecar .pool.shadow -}}
 {{- fail (printf "pool %s has the shadow %v, which needs a gateway that knows all pools: set placement=apart, or shadow=0" .name .pool.shadow) -}}
+{{- end -}}
+{{- if and .isSidecar (ne (floor .pool.weight) (float64 .pool.weight)) -}}
+{{- fail (printf "pool %s has the weight %v: in the placement sidecar weights are an HTTPRoute's, give whole numbers" .name .pool.weight) -}}
 {{- end -}}
 {{- if and (ne .pool.autoscaling.kind "none") (gt (int .pool.autoscaling.minReplicas) (int .pool.autoscaling.maxReplicas)) -}}
 {{- fail (printf "pool %s has autoscaling.minReplicas %v and maxReplicas %v: give at most the latter" .name .pool.autoscaling.minReplicas .pool.autoscaling.maxReplicas) -}}

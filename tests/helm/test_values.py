@@ -1,4 +1,4 @@
-"""The chart's README has every value as values.yaml has it."""
+"""The chart's README has every value as values.yaml has it, and its version is the project's."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+import nanotriton
 from tests.helm.charts import CHART, ROOT, SCENARIOS
 
 
@@ -42,3 +43,9 @@ def test_readme_names_every_scenario() -> None:
     readme = (CHART / "README.md").read_text()
 
     assert not [one for one in SCENARIOS if f"`{one}`" not in readme]
+
+
+def test_images_of_the_chart_are_of_this_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert chart["appVersion"] == nanotriton.__version__
