@@ -9,6 +9,7 @@ import benchmarks.__main__ as benchmarks
 import clients.__main__ as clients
 import export.__main__ as export
 import gateway.__main__ as gateway
+import monitoring.__main__ as monitoring
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
 from benchmarks import torch_int8
@@ -20,6 +21,7 @@ PARSERS = {
     "engine": process.build_parser(),
     "export": export.build_parser(),
     "gateway": gateway.build_parser(),
+    "monitoring": monitoring.build_parser(),
     "nanotriton": nanotriton.build_parser(),
     "torch_int8": torch_int8.build_parser(),
     "training": training.build_parser(),

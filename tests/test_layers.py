@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    *("nanotriton", "export", "training", "clients", "gateway", "benchmarks"),
+    *("nanotriton", "export", "training", "clients", "gateway", "benchmarks", "monitoring"),
     *("model_repository", "score_repository"),
 )
 BASIS = ("nanotriton.contract", "nanotriton.errors", "nanotriton.manifest")
@@ -55,6 +55,7 @@ OURS = {
     "benchmarks/torch_int8.py": ("benchmarks", "export", "nanotriton"),
     "benchmarks/rounding.py": ("benchmarks", "export", "nanotriton"),
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
+    "monitoring/*": ("monitoring",),
     "*_repository/*/1/model.py": ("nanotriton",),
 }
 # What the wheel needs at run time; tritonclient only once something died, opentelemetry to trace.
