@@ -13,10 +13,12 @@ import gateway.__main__ as gateway
 import nanotriton.__main__ as nanotriton
 from gateway.command import config_of
 from gateway.routing.document import read_document
+from nanotriton import probe
 from tests.helm.charts import CHART, Manifest, containers, named, pods, rendered
 
 PARSERS = {
     "nanotriton": nanotriton.build_parser(),
+    "nanotriton.probe": probe.build_parser(),
     "gateway": gateway.build_parser(),
     "export": export.build_parser(),
 }
@@ -24,17 +26,20 @@ Manifests = tuple[Manifest, ...]
 
 
 def commands(manifests: Manifests) -> Iterator[tuple[str, list[str]]]:
-    """The package and the words of each `python3 -m PACKAGE WORDS`."""
+    """The package and the words of each `python3 -m PACKAGE WORDS`, of containers and probes."""
     for _, template in pods(manifests):
         for one in containers(template):
-            if one.get("command", [])[:2] == ["python3", "-m"]:
-                yield one["command"][2], [*one["command"][3:], *one["args"]]
+            started = [*one.get("command", []), *one.get("args", [])]
+            asked = one.get("readinessProbe", {}).get("exec", {}).get("command", [])
+            for command in (started, asked):
+                if command[:2] == ["python3", "-m"]:
+                    yield command[2], command[3:]
 
 
 def test_containers_arguments_are_taken(manifests: Manifests) -> None:
     parsed = [(name, PARSERS[name].parse_args(words)) for name, words in commands(manifests)]
 
-    assert {"nanotriton", "gateway"} <= {name for name, _ in parsed}
+    assert {"nanotriton", "nanotriton.probe", "gateway"} <= {name for name, _ in parsed}
 
 
 def test_gateways_arguments_make_a_configuration(manifests: Manifests, tmp_path: Path) -> None:
@@ -42,7 +47,7 @@ def test_gateways_arguments_make_a_configuration(manifests: Manifests, tmp_path:
     secret.write_text("s" * 48)
     for name, words in commands(manifests):
         if name == "gateway" and words[0] == "serve":
-            here = [word.replace("/secrets/jwt/secret", str(secret)) for word in words]
+            here = [re.sub(r"/secrets/\w+/\w+", str(secret), word) for word in words]
             config = config_of(PARSERS["gateway"].parse_args(here))
             assert config.crowding.max_running >= 8
             assert not config.is_open

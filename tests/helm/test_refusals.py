@@ -53,7 +53,7 @@ def test_schema_names_the_value_that_is_wrong(values: dict[str, Any], named: str
         ({"gateway": {"state": {"kind": "emptyDir"}}}, "keys and accounts would go with the pod"),
         ({"gateway": {"timeoutSeconds": 90, "maxTimeoutSeconds": 60}}, "timeoutSeconds is 90"),
         ({"gateway": {"insight": "near"}, "service": {"type": "LoadBalancer"}}, "insight=admin"),
-        ({"monitoring": {"enabled": True}}, "Prometheus needs an admin's key"),
+        ({"monitoring": {"enabled": True}}, "Prometheus needs a token"),
         ({"httpRoute": {"enabled": True}}, "httpRoute.parents is empty"),
         ({"ingress": {"tlsSecret": "code"}}, "ingress.hosts is empty"),
         ({"backup": {"restore": "newest"}}, "backup.enabled is false"),

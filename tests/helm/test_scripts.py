@@ -127,22 +127,6 @@ def test_caller_waits_for_a_gateway_that_is_not_there_and_says_so(tmp_path: Path
     assert "refused" in done.stderr
 
 
-def test_readiness_is_a_real_completion(server: RunningServer) -> None:
-    done = run(
-        *(sys.executable, FILES / "canary.py"), TRITON_URL=f"http://127.0.0.1:{server.http_port}"
-    )
-
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_server_that_is_not_there_is_not_ready() -> None:
-    url = f"http://127.0.0.1:{free_ports(1)[0]}"
-    done = run(sys.executable, FILES / "canary.py", TRITON_URL=url)
-
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-
-
 @pytest.fixture
 def claims(tmp_path: Path) -> tuple[Path, Path]:
     """A claim with a model, and the folder of archives."""

@@ -33,7 +33,7 @@
 {{- fail "gateway.insight=near shows /metrics to whoever a balancer makes look near: set gateway.insight=admin, or service.type=ClusterIP" -}}
 {{- end -}}
 {{- if and .Values.monitoring.enabled (eq $gateway.insight "admin") (not .Values.monitoring.token.existingSecret) -}}
-{{- fail "Prometheus needs an admin's key for the gateway's /metrics: name its Secret in monitoring.token.existingSecret, or set gateway.insight=near" -}}
+{{- fail "Prometheus needs a token for the gateway's /metrics: name a Secret with one in monitoring.token.existingSecret, or set gateway.insight=near" -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parents) -}}
 {{- fail "httpRoute.parents is empty: name the Gateway that the route hangs on" -}}

@@ -27,6 +27,11 @@ args:
   - --drain-delay-s={{ $values.drainSeconds }}
   - --cache-bytes={{ $values.cacheBytes | int64 }}
   - --insight={{ $values.insight }}
+{{- with .root.Values.monitoring.token }}
+{{- if .existingSecret }}
+  - --insight-token-file=/secrets/metrics/{{ .key }}
+{{- end }}
+{{- end }}
   - --jwt-audience={{ $values.jwt.audience }}
   - --jwt-secret-file=/secrets/jwt/secret
 {{- if $values.prices }}
@@ -69,6 +74,9 @@ volumeMounts:
   - {name: state, mountPath: /state}
   - {name: gateway-tmp, mountPath: /tmp}
   - {name: jwt, mountPath: /secrets/jwt, readOnly: true}
+{{- if .root.Values.monitoring.token.existingSecret }}
+  - {name: metrics-token, mountPath: /secrets/metrics, readOnly: true}
+{{- end }}
 {{- if $values.prices }}
   - {name: prices, mountPath: /prices, readOnly: true}
 {{- end }}
@@ -97,6 +105,10 @@ env:
   emptyDir: {sizeLimit: 256Mi}
 - name: jwt
   secret: {secretName: {{ include "nanotriton.jwtSecret" . }}, defaultMode: 0440}
+{{- with .Values.monitoring.token.existingSecret }}
+- name: metrics-token
+  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+{{- end }}
 {{- if .Values.gateway.prices }}
 - name: prices
   configMap: {name: {{ include "nanotriton.fullname" . }}-prices}

@@ -50,7 +50,7 @@ livenessProbe:
 # A real completion through both doors: Triton's own answers stay good when a model's process is dead.
 readinessProbe:
   exec:
-    command: [python3, /scripts/canary.py]
+    command: [python3, -m, nanotriton.probe, --model-repository=/models, --timeout-s=10]
   periodSeconds: 15
   timeoutSeconds: 25
   failureThreshold: 2
@@ -72,7 +72,6 @@ resources:
 volumeMounts:
   - {name: shm, mountPath: /dev/shm}
   - {name: tmp, mountPath: /tmp}
-  - {name: scripts, mountPath: /scripts, readOnly: true}
 {{- if .pool.plan.enabled }}
   - {name: model, mountPath: /models, readOnly: true}
 {{- else if ne .pool.model.source "baked" }}
@@ -143,9 +142,9 @@ volumeMounts:
   emptyDir: {medium: Memory, sizeLimit: {{ .pool.sharedMemory | quote }}}
 - name: tmp
   emptyDir: {sizeLimit: {{ .pool.scratch | quote }}}
+{{- if .pool.plan.enabled }}
 - name: scripts
   configMap: {name: {{ include "nanotriton.fullname" .root }}-scripts}
-{{- if .pool.plan.enabled }}
 - name: model
   emptyDir: {sizeLimit: {{ $model.size | quote }}}
 {{- end }}
@@ -171,9 +170,8 @@ and ends before it, because Triton is a native sidecar (an init container that g
 metadata:
   labels:
     {{- include "nanotriton.podLabels" $about | nindent 4 }}
-  annotations:
-    checksum/configuration: {{ include (print .root.Template.BasePath "/scripts.yaml") .root | sha256sum }}
 {{- with .pool.podAnnotations }}
+  annotations:
     {{- toYaml . | nindent 4 }}
 {{- end }}
 spec:
