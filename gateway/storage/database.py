@@ -40,7 +40,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """`sqlite:///FILE` or `postgresql+psycopg://USER@HOST/NAME`; raises ConfigError."""
-        self.engine = _connect(_checked(url))
+        self.engine = _connect(parse_url(url))
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
@@ -99,8 +99,8 @@ def _unavailable() -> Unavailable:
     )
 
 
-def _checked(url: str) -> URL:
-    """The URL's parts; no message repeats it, for it may hold a password."""
+def parse_url(url: str) -> URL:
+    """A URL's parts; raises ConfigError, and no message repeats it, for it may hold a password."""
     try:
         parts = make_url(url)
     except (ArgumentError, ValueError):

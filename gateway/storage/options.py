@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.storage.database import Database
 
 DATABASE_VARIABLE = "GATEWAY_DATABASE"
+STATE_VARIABLE = "GATEWAY_STATE"
 STATE_FOLDER = Path("gateway-state")
 _FILE = "gateway.sqlite"
 
@@ -28,8 +29,9 @@ def add_database_options(
         "--state",
         type=Path,
         metavar="DIR",
-        default=STATE_FOLDER,
-        help="folder of the gateway's own files; default: %(default)s",
+        default=Path(os.environ.get(STATE_VARIABLE) or STATE_FOLDER),
+        help=f"folder of the gateway's own files; default: the environment's {STATE_VARIABLE}, "
+        f"or {STATE_FOLDER}",
     )
 
 
@@ -45,9 +47,12 @@ def open_database(arguments: argparse.Namespace) -> Database:
 
 def upgraded_database(url: str | None, state: Path) -> Database:
     """The database at `url`, else SQLite in the folder `state`."""
-    if url is None:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        url = f"sqlite:///{state / _FILE}"
-    database = Database(url)
+    database = Database(url or state_url(state))
     database.upgrade()
     return database
+
+
+def state_url(state: Path) -> str:
+    """The URL of SQLite in the folder `state`, which is made."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{state / _FILE}"
