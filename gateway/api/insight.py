@@ -8,6 +8,7 @@ may have a token of its own, `--insight-token-file`, which opens nothing else.
 
 import hmac
 import ipaddress
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -64,5 +65,5 @@ async def stats(parts: PartsOf) -> dict[str, Any]:
             one.name: {"model": one.model, "version": one.version, "precision": one.precision}
             for one in routes.backends()
         },
-        "connections": parts.connections.traffic.open,
+        "connections": asdict(parts.connections.traffic),
     }
