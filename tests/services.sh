@@ -19,6 +19,8 @@ need prometheus prometheus
 need prometheus-alertmanager prometheus-alertmanager
 need prometheus-blackbox-exporter prometheus-blackbox-exporter
 need prometheus-node-exporter prometheus-node-exporter
+need nginx-light nginx
+need docker-compose docker-compose
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"
