@@ -7,11 +7,11 @@ suggestions; a TargetEditor has nothing but its connection, which it closes.
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from typing import Literal, Protocol
 
-from benchmarks.http_door import Door
+from benchmarks.http_door import Answer, Door
 from benchmarks.questions import ENGINE, Asked, Question, ask
 from benchmarks.target import Target
 
@@ -63,12 +63,13 @@ class GatewayEditor:
 
     leave_share = 0.5  # the others end by the newer question alone
 
-    def __init__(self, name: str, door: Door) -> None:
+    def __init__(self, name: str, door: Door, *, is_streamed: bool = True) -> None:
         self._name = name
         self._door = door
+        self._is_streamed = is_streamed
 
     async def ask(self, asked: Asked, document: str, max_tokens: int) -> None:
-        """One stream of the typist's session."""
+        """One completion in the typist's session."""
         try:
             await self._read(asked, document, max_tokens)
         except (OSError, EOFError, ValueError) as error:
@@ -91,29 +92,38 @@ class GatewayEditor:
         self._door.close()
 
     async def _read(self, asked: Asked, document: str, max_tokens: int) -> None:
-        body = {
+        body: dict[str, object] = {
             "prompt": document,
             "max_tokens": max_tokens,
             "temperature": 0,
             "truncate": "left",
             "token_healing": True,
-            "stream": True,
-            "stream_options": {"include_usage": True},
             "session": self._name,
             "user": self._name,
         }
+        if self._is_streamed:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         num_tokens = None
         async with self._door.post("/v1/completions", body) as answer:
             if answer.status != 200:
                 asked.fail(json.loads(await answer.body())["error"]["type"])
                 return
             asked.source = answer.headers.get("x-nanotriton-cache", ENGINE)
-            async for piece in answer.pieces():
-                for line in piece.splitlines():
-                    if line.startswith(b"data: {"):
-                        num_tokens = _take(asked, json.loads(line[6:])) or num_tokens
+            async for told in _events(answer) if self._is_streamed else _whole(answer):
+                num_tokens = _take(asked, told) or num_tokens
         if asked.error is None:
             asked.end(num_tokens)
+
+
+async def _events(answer: Answer) -> AsyncIterator[dict[str, object]]:
+    async for piece in answer.pieces():
+        for line in piece.splitlines():
+            if line.startswith(b"data: {"):
+                yield json.loads(line[6:])
+
+
+async def _whole(answer: Answer) -> AsyncIterator[dict[str, object]]:
+    yield json.loads(await answer.body())
 
 
 def _take(asked: Asked, event: dict[str, object]) -> int | None:

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from benchmarks.opened import Opened
 from benchmarks.performance import Performance, Stretch, judge
-from benchmarks.processes import cpu_s
+from benchmarks.processes import cpu_by_program
 from benchmarks.questions import Asked, Question, ask
 from benchmarks.target import Target
 from benchmarks.typists import Tally, Typing, Typist
@@ -67,10 +67,13 @@ async def _run(opened: Opened, load: Load) -> Stretch:
     try:
         await _wait(tasks, load.warm_s)
         stretch.begin()
-        cpu_before, own_before = cpu_s(opened.pids), time.process_time()
+        cpu_before, own_before = cpu_by_program(opened.pids), time.process_time()
         await _wait(tasks, load.seconds)
         stretch.close()
-        stretch.cpu_s = cpu_s(opened.pids) - cpu_before if opened.pids else None
+        stretch.cpu_by_program = {
+            name: seconds - cpu_before.get(name, 0.0)
+            for name, seconds in cpu_by_program(opened.pids).items()
+        }
         stretch.asking_cpu_s = time.process_time() - own_before
     finally:
         for task in tasks:

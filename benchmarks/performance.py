@@ -41,7 +41,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """A stretch of `seconds`; `cpu_s` is the servers' processor time, `asking_cpu_s` ours.
+    """A stretch of `seconds`, with the processor time of the servers' programs, and of who asks.
 
     `wasted_tokens` were written for nobody, warm-up included; with `is_least_waste` the server
     doesn't tell what it wrote, so only what reached us is counted.
@@ -61,7 +61,7 @@ class Performance:
     tokens_per_s: float
     wasted_tokens: int
     is_least_waste: bool
-    cpu_s: float | None
+    cpu_by_program: Mapping[str, float]
     asking_cpu_s: float
 
     @property
@@ -72,8 +72,8 @@ class Performance:
     @property
     def cpu_ms_per_token(self) -> float:
         """Of the servers' processor time; NaN where it isn't known."""
-        tokens = self.tokens_per_s * self.seconds
-        return self.cpu_s * 1e3 / tokens if self.cpu_s is not None and tokens else NONE
+        tokens, cpu_s = self.tokens_per_s * self.seconds, sum(self.cpu_by_program.values())
+        return cpu_s * 1e3 / tokens if cpu_s and tokens else NONE
 
     def cost_per_1k(self, price_per_hour: float) -> float:
         """Of the tokens that were read, on a machine at that price that did this alone."""
@@ -92,7 +92,7 @@ class Stretch:
     since_s: float = 0.0  # of time.perf_counter
     seconds: float = 0.0
     read_tokens: int = 0
-    cpu_s: float | None = None
+    cpu_by_program: Mapping[str, float] = field(default_factory=dict)
     asking_cpu_s: float = 0.0
     written_tokens: int | None = None  # by the server, warm-up included; None where it doesn't tell
 
@@ -135,7 +135,7 @@ def judge(stretch: Stretch, limit_s: float = LIMIT_S) -> Performance:
         tokens_per_s=stretch.read_tokens / stretch.seconds,
         wasted_tokens=_wasted(stretch),
         is_least_waste=stretch.written_tokens is None,
-        cpu_s=stretch.cpu_s,
+        cpu_by_program=stretch.cpu_by_program,
         asking_cpu_s=stretch.asking_cpu_s,
     )
 

@@ -59,7 +59,7 @@ def test_every_shape_is_answered_without_an_error(opened: Opened, shape: Shape) 
     assert found.errors == {}
     assert found.sources[ENGINE]
     assert found.tokens_per_s > 0
-    assert found.cpu_s
+    assert found.cpu_by_program["gateway"] > 0
 
 
 def test_triton_itself_is_typed_at_as_well(server: RunningServer) -> None:
@@ -73,7 +73,7 @@ def test_triton_itself_is_typed_at_as_well(server: RunningServer) -> None:
 
     assert found.errors == {}
     assert found.num_whole
-    assert found.cpu_s is None
+    assert found.cpu_by_program == {}
 
 
 def test_server_that_is_away_is_an_error_of_each_question(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def failed(error: str) -> Asked:
 
 def judged(*asked: Asked, written: int | None = None) -> Performance:
     read = sum(one.read_tokens for one in asked if one.is_wanted)
-    stretch = Stretch(list(asked), 0.0, 2.0, read, cpu_s=0.5, written_tokens=written)
+    stretch = Stretch(list(asked), 0.0, 2.0, read, {"engine": 0.5}, written_tokens=written)
     return judge(stretch, LIMIT_S)
 
 
