@@ -65,6 +65,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.run
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.run
 	$(PIP_INSTALL) -e '.[server,export,client,gateway,bench]'
+	@$(BIN)/python -m benchmarks perf-analyzer --install || echo "the rest is measured without it"
 	@touch $@
 
 # TensorRT's package fetches its libraries from NVIDIA's index.

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from benchmarks import bench, load_command, offline, options, served
+from benchmarks import bench, load_command, offline, options, served, timing_options, timings
 from benchmarks.peers.catalogue import PeerError
+from clients import ClientError
 from nanotriton.errors import NanotritonError
 
 EXAMPLES = """examples (with a server running: make run):
@@ -26,7 +27,11 @@ without one:
   python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
   python -m benchmarks threads --random --threads 1 2 --spin off on --busy 1
-  python -m benchmarks overhead --random
+  python -m benchmarks breakdown --random --plot bench
+  python -m benchmarks floor --random
+  python -m benchmarks waterfall --users 1 32
+  python -m benchmarks perf-analyzer --install
+  python -m benchmarks perf-analyzer --users 1 8 --rates 5
   python -m benchmarks gap --random
   python -m benchmarks peers --install
   python -m benchmarks peers --json peers.json
@@ -41,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.load_average = os.getloadavg()[0]  # others', as it was before we began
     try:
         status: int = args.run(args)
-    except (NanotritonError, PeerError, ValueError) as error:
+    except (NanotritonError, PeerError, ClientError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return status
@@ -101,10 +106,25 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "steps by threads and spinning", options.add_thread_choices, offline.threads
         ),
         "steps": _Command("a step in one way and another", options.add_steps, offline.steps),
-        "overhead": _Command(
-            "what a step costs beside the graph: scheduling, sampling, messages",
-            options.add_overhead,
-            offline.overhead,
+        "breakdown": _Command(
+            "what a step spends where: graph, runner, sampling, scheduling, messages",
+            timing_options.add_breakdown,
+            timings.breakdown,
+        ),
+        "floor": _Command(
+            "the least time that a step's bytes and products take here, and the step's own",
+            timing_options.add_floor,
+            timings.floor,
+        ),
+        "waterfall": _Command(
+            "what a completion spends where, from the client to the engine and back",
+            timing_options.add_waterfall,
+            timings.waterfall,
+        ),
+        "perf-analyzer": _Command(
+            "NVIDIA's perf_analyzer and our client on the same load",
+            timing_options.add_perf_analyzer,
+            timings.perf_analyzer,
         ),
         "gap": _Command(
             "how long streams wait while somebody's long prompt comes in",

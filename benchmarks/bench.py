@@ -48,6 +48,14 @@ STEPS = (
         "Developers per machine",
         "load --find-most --users 16 200 --seconds 10 --max-probes 6",
     ),
+    Step("waterfall", "Where a completion's time goes", "waterfall --users 1 32 --rounds 8"),
+    Step("breakdown", "Where a step's time goes", "breakdown --rounds 3"),
+    Step("floor", "The least time that a step could take", "floor --rounds 5"),
+    Step(
+        "perf-analyzer",
+        "NVIDIA's perf_analyzer on the same load",
+        "perf-analyzer --users 1 8 --rates --rounds 3 --seconds 3",
+    ),
 )
 
 

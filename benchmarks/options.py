@@ -170,14 +170,6 @@ def add_thread_choices(add: argparse.ArgumentParser) -> None:
     _add_rounds(add, 30)
 
 
-def add_overhead(add: argparse.ArgumentParser) -> None:
-    """A version."""
-    _add_version(add, "its newest version")
-    _add_rounds(add, 3)
-    _add_threads(add)
-    add_json(add)
-
-
 def add_gap(add: argparse.ArgumentParser) -> None:
     """A version, and the prompt that arrives."""
     _add_version(add, "its newest version")
