@@ -30,6 +30,14 @@ class Traced:
 
 
 @dataclass(frozen=True, slots=True)
+class Stages:
+    """What each stage of one request took, and the whole, in milliseconds."""
+
+    way: str
+    lengths_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One stage of one way: over requests the median, the 95th percentile and the mean."""
 
@@ -110,28 +118,23 @@ def _engine_marks(trace: Trace, model: Span, before: str) -> Marks:
     }
 
 
-def stages_of(asked: Traced, spans: Iterable[Span]) -> dict[str, float]:
-    """Milliseconds of each stage of a request, and of the whole.
-
-    Raises LookupError while spans are missing.
-    """
+def stages_of(asked: Traced, spans: Iterable[Span]) -> Stages:
+    """The stages of a request; raises LookupError while a span is missing."""
     marks = MARKS[asked.way](Trace(spans)) | {"back to the client": asked.end_ns}
     starts = [asked.start_ns, *marks.values()]
-    stages = {
+    lengths = {
         name: (end - start) / 1e6 for (name, end), start in zip(marks.items(), starts, strict=False)
     }
-    return stages | {WHOLE: (asked.end_ns - asked.start_ns) / 1e6}
+    return Stages(asked.way, lengths | {WHOLE: (asked.end_ns - asked.start_ns) / 1e6})
 
 
-def summarize(
-    num_users: int, asked: Sequence[Traced], stages: Sequence[Mapping[str, float]]
-) -> list[Stage]:
+def summarize(num_users: int, found: Sequence[Stages]) -> list[Stage]:
     """A row for each way that was asked and each of its stages, the whole last."""
     rows = []
     for way in MARKS:
-        own = [found for one, found in zip(asked, stages, strict=True) if one.way == way]
+        own = [one.lengths_ms for one in found if one.way == way]
         for stage in own[0] if own else ():
-            times = np.array([found[stage] for found in own])
+            times = np.array([lengths[stage] for lengths in own])
             median, p95 = np.percentile(times, (50, 95)).tolist()
             mean = float(times.mean())
             rows.append(Stage(way, num_users, stage, median, p95, mean, len(own)))

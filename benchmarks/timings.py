@@ -66,10 +66,11 @@ def waterfall(args: argparse.Namespace) -> int:
         write_picture(timing_plots.waterfall_panels(rows), args.plot, "waterfall")
     if printed_json(args, rows):
         return 0
-    print(f"stages of a completion of {args.max_tokens} tokens, {machine()}")
+    print(f"stages of a completion of {args.max_tokens} tokens in ms, {machine()}")
     for (way, number), stages in groupby(rows, key=lambda row: (row.way, row.num_users)):
-        print(f"{f'{way}, {number} users, ms':<46}{'median':>9}{'p95':>9}{'mean':>9}{'of it':>8}")
         found = list(stages)
+        title = f"{way}, {number} users, {found[0].num_requests} traces"
+        print(f"{title:<46}{'median':>9}{'p95':>9}{'mean':>9}{'of it':>8}")
         for row in found:
             share = row.mean_ms / found[-1].mean_ms
             print(f"  {row.stage:<44}{row.median_ms:>9.2f}{row.p95_ms:>9.2f}", end="")

@@ -19,11 +19,14 @@ from benchmarks.collector import Collector
 from benchmarks.http_door import Door
 from benchmarks.own_servers import running_triton, start_gateway
 from benchmarks.prompts import code_prompts
-from benchmarks.stages import MARKS, UNARY, Stage, Traced, stages_of, summarize
+from benchmarks.stages import MARKS, UNARY, Stage, Stages, Traced, stages_of, summarize
 from clients import AsyncCompletionClient
 
 WARM_UP = 2  # requests of each user and way
-SPANS_TIMEOUT_S = 60.0  # exporters send in batches, after 5 s at the latest
+SPANS_TIMEOUT_S = 20.0  # exporters send in batches, after 5 s at the latest
+LEAST_SHARE = 0.5  # of the requests; the spans of others may be lost, for who traces never waits
+# Triton's own exporter holds 2,048 spans, and each request makes up to ten.
+QUEUE = ("--", "--trace-config=opentelemetry,bsp_max_queue_size=65536")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def measure_waterfall(repository: Path, loads: Sequence[Users]) -> list[Stage]:
     with (
         tempfile.TemporaryDirectory() as name,
         Collector() as collector,
-        running_triton(repository, Path(name), "--trace-url", collector.url) as triton,
+        running_triton(repository, Path(name), "--trace-url", collector.url, *QUEUE) as triton,
     ):
         words = ("--open", "--cache-bytes", "0", "--trace-url", collector.url)
         gateway = start_gateway(triton, Path(name), *words)
@@ -49,7 +52,7 @@ def measure_waterfall(repository: Path, loads: Sequence[Users]) -> list[Stage]:
             return [
                 stage
                 for load, some in zip(loads, asked, strict=True)
-                for stage in summarize(load.num_users, some, wait_for_spans(collector, some))
+                for stage in summarize(load.num_users, wait_for_stages(collector, some))
             ]
         finally:
             gateway.stop()
@@ -98,16 +101,22 @@ async def _ask_gateway(door: Door, prompt: str, max_tokens: int, headers: dict[s
             raise ValueError(f"the gateway answered {answer.status}: {text.decode()[:300]}")
 
 
-def wait_for_spans(collector: Collector, asked: Sequence[Traced]) -> list[dict[str, float]]:
-    """The stages of each request, once all spans have come."""
+def wait_for_stages(collector: Collector, asked: Sequence[Traced]) -> list[Stages]:
+    """The stages of each request whose spans have all come; raises ValueError for too few."""
     deadline = time.monotonic() + SPANS_TIMEOUT_S
     while True:
-        try:
-            return [stages_of(one, collector.spans_of(one.trace_id)) for one in asked]
-        except LookupError as missing:
-            if time.monotonic() > deadline:
-                raise ValueError(
-                    f"the span {missing} did not come within {SPANS_TIMEOUT_S:g} s of the last "
-                    "answer: is nanotriton[tracing] installed?"
-                ) from None
+        found, missing = [], ""
+        for one in asked:
+            try:
+                found.append(stages_of(one, collector.spans_of(one.trace_id)))
+            except LookupError as error:
+                missing = str(error)
+        if not missing or time.monotonic() > deadline:
+            break
         time.sleep(0.5)
+    if len(found) < LEAST_SHARE * len(asked):
+        raise ValueError(
+            f"of {len(asked)} requests {len(found)} left a whole trace, the span {missing} is "
+            "missing: ask for fewer rounds"
+        )
+    return found

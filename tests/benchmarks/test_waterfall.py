@@ -1,15 +1,14 @@
 """Stages of completions, from the spans of real servers."""
 
 import asyncio
-import time
 
 import pytest
 from collecting import Collector
 from running import RunningServer
 
 from benchmarks import waterfall
-from benchmarks.stages import STREAM, UNARY, WHOLE, Traced, stages_of, summarize
-from benchmarks.waterfall import Users, ask_all, wait_for_spans
+from benchmarks.stages import STREAM, UNARY, WHOLE, Stages, Traced, summarize
+from benchmarks.waterfall import Users, ask_all, wait_for_stages
 from tests.gateway.gateways import running_gateway
 
 STAGES = {
@@ -22,6 +21,7 @@ STAGES = {
         *("prefill", "decode", "back to Triton", "detokenize", "back to the client", WHOLE),
     ],
 }
+LOST = Traced(UNARY, "f" * 32, 0, 1)
 CLOCK_MS = 1.0  # how far two processes' readings of one clock may lie apart
 
 
@@ -37,26 +37,25 @@ def asked(
 
 
 @pytest.fixture(scope="module")
-def stages(asked: list[Traced], collector: Collector) -> list[dict[str, float]]:
-    """Milliseconds of each of them."""
-    return wait_for_spans(collector, asked)
+def stages(asked: list[Traced], collector: Collector) -> list[Stages]:
+    """What each of them took."""
+    return wait_for_stages(collector, asked)
 
 
-def test_every_request_has_the_stages_of_its_way(asked, stages):
-    assert sorted(one.way for one in asked) == [STREAM] * 6 + [UNARY] * 6
-    assert all(list(found) == STAGES[one.way] for one, found in zip(asked, stages, strict=True))
+def test_every_request_has_the_stages_of_its_way(stages):
+    assert sorted(one.way for one in stages) == [STREAM] * 6 + [UNARY] * 6
+    assert all([*one.lengths_ms] == STAGES[one.way] for one in stages)
 
 
 def test_stages_follow_each_other_and_sum_up_to_the_whole(stages):
-    for found in stages:
-        whole = found.pop(WHOLE)
-        assert min(found.values()) > -CLOCK_MS, found
-        assert sum(found.values()) == pytest.approx(whole)
-        found[WHOLE] = whole
+    for one in stages:
+        *lengths, whole = one.lengths_ms.values()
+        assert min(lengths) > -CLOCK_MS, one
+        assert sum(lengths) == pytest.approx(whole)
 
 
-def test_rows_are_medians_of_each_way_the_whole_last(asked, stages):
-    rows = summarize(3, asked, stages)
+def test_rows_are_medians_of_each_way_the_whole_last(stages):
+    rows = summarize(3, stages)
 
     assert [(row.way, row.stage) for row in rows] == [
         (way, stage) for way, names in STAGES.items() for stage in names
@@ -64,11 +63,14 @@ def test_rows_are_medians_of_each_way_the_whole_last(asked, stages):
     assert all(row.num_requests == 6 and row.median_ms <= row.p95_ms for row in rows)
 
 
-def test_request_whose_spans_have_not_come_is_named_by_the_missing_one(collector, monkeypatch):
+def test_request_whose_spans_are_lost_is_left_out(asked, stages, collector, monkeypatch):
     monkeypatch.setattr(waterfall, "SPANS_TIMEOUT_S", 0.0)
-    lost = Traced(UNARY, "f" * 32, time.time_ns(), time.time_ns())
 
-    with pytest.raises(LookupError, match="preprocessing"):
-        stages_of(lost, [])
-    with pytest.raises(ValueError, match="the span preprocessing did not come within"):
-        wait_for_spans(collector, [lost])
+    assert wait_for_stages(collector, [*asked, LOST]) == stages
+
+
+def test_too_few_whole_traces_are_told_with_the_missing_span(collector, monkeypatch):
+    monkeypatch.setattr(waterfall, "SPANS_TIMEOUT_S", 0.0)
+
+    with pytest.raises(ValueError, match="of 1 requests 0 left .* span preprocessing is missing"):
+        wait_for_stages(collector, [LOST])
