@@ -22,7 +22,7 @@ BUILD = $(or $(CONTAINER_TOOL),$(error install docker, podman or buildah)) build
     $(if $(filter docker,$(CONTAINER_TOOL)),,--format docker) $(BUILD_OPTIONS) \
     --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 
-.PHONY: run test lint chart-test gpu peers images secrets container-test clean
+.PHONY: run test lint chart-test gpu peers bench images secrets container-test clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -64,9 +64,11 @@ secrets:  ## what docker/compose.yaml needs: passwords, a token, a self-signed c
 
 container-test: $(VENV)/.test  ## builds and runs the images with buildah and podman; takes minutes
 	BUILD_OPTIONS="$(BUILD_OPTIONS)" $(BIN)/python -m pytest -m containers -s tests/docker
+bench: $(REPOSITORY)/gpt/1/manifest.json $(VENV)/.bench  ## all measurements of serving, a report
+	$(BIN)/python -m benchmarks bench --out bench
 
 clean:  ## what run and test made, the virtual environment too
-	rm -rf nanotriton/native/*.so $(VENV) benchmarks/.venvs peers.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf nanotriton/native/*.so $(VENV) benchmarks/.venvs peers.json bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf $(REPOSITORY)/*/warmup
 	git clean -fdXq $(REPOSITORY)
 
@@ -97,6 +99,11 @@ $(CHART_TOOLS)/.installed: Makefile | $(BIN)/python
 	    @kubernetes-models/keda@2.0.0 @kubernetes-models/gateway-api@2.0.0
 	$(PYTHON) -m venv $(CHART_TOOLS)/checkov
 	$(CHART_TOOLS)/checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.run
+	$(PIP_INSTALL) -e '.[server,export,client,gateway,bench]'
+	@$(BIN)/python -m benchmarks perf-analyzer --install || echo "the rest is measured without it"
 	@touch $@
 
 # TensorRT's package fetches its libraries from NVIDIA's index.

@@ -1,13 +1,15 @@
 """The command line of the measurements; some need a server that runs already (`make run`)."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from benchmarks import offline, options, served
+from benchmarks import bench, load_command, offline, options, served, timing_options, timings
 from benchmarks.peers.catalogue import PeerError
+from clients import ClientError
 from nanotriton.errors import NanotritonError
 
 EXAMPLES = """examples (with a server running: make run):
@@ -19,11 +21,17 @@ EXAMPLES = """examples (with a server running: make run):
 without one:
   python -m benchmarks gateway --cached --rounds 1000
   python -m benchmarks keystrokes --users 100 --kill
+  python -m benchmarks load --target gateway triton --users 1 8 32 100 --rounds 5
+  python -m benchmarks load --shape typing --find-most --users 8 200
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
   python -m benchmarks threads --random --threads 1 2 --spin off on --busy 1
-  python -m benchmarks overhead --random
+  python -m benchmarks breakdown --random --plot bench
+  python -m benchmarks floor --random
+  python -m benchmarks waterfall --users 1 32
+  python -m benchmarks perf-analyzer --install
+  python -m benchmarks perf-analyzer --users 1 8 --rates 5
   python -m benchmarks gap --random
   python -m benchmarks peers --install
   python -m benchmarks peers --json peers.json
@@ -35,9 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = build_parser().parse_args(arguments)
     args.argv = arguments
+    args.load_average = os.getloadavg()[0]  # others', as it was before we began
     try:
         status: int = args.run(args)
-    except (NanotritonError, PeerError, ValueError) as error:
+    except (NanotritonError, PeerError, ClientError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return status
@@ -54,6 +63,11 @@ class _Command:
 
 COMMANDS: Mapping[str, _Command] = MappingProxyType(
     {
+        "bench": _Command(
+            "the measurements of docs/benchmarks.md, one after the other, into a folder",
+            bench.add_bench,
+            bench.bench,
+        ),
         "latency": _Command(
             "what the server adds to the engine's own time", options.add_latency, served.latency
         ),
@@ -69,6 +83,11 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "many people type through the gateway; all must be booked",
             options.add_keystrokes,
             served.keystrokes,
+        ),
+        "load": _Command(
+            "users, chance arrivals or typing people: times, goodput, cost, on any server",
+            load_command.add_load,
+            load_command.load,
         ),
         "soak": _Command(
             "many clients at once; both doors must agree", options.add_soak, served.soak
@@ -87,10 +106,25 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "steps by threads and spinning", options.add_thread_choices, offline.threads
         ),
         "steps": _Command("a step in one way and another", options.add_steps, offline.steps),
-        "overhead": _Command(
-            "what a step costs beside the graph: scheduling, sampling, messages",
-            options.add_overhead,
-            offline.overhead,
+        "breakdown": _Command(
+            "what a step spends where: graph, runner, sampling, scheduling, messages",
+            timing_options.add_breakdown,
+            timings.breakdown,
+        ),
+        "floor": _Command(
+            "the least time that a step's bytes and products take here, and the step's own",
+            timing_options.add_floor,
+            timings.floor,
+        ),
+        "waterfall": _Command(
+            "what a completion spends where, from the client to the engine and back",
+            timing_options.add_waterfall,
+            timings.waterfall,
+        ),
+        "perf-analyzer": _Command(
+            "NVIDIA's perf_analyzer and our client on the same load",
+            timing_options.add_perf_analyzer,
+            timings.perf_analyzer,
         ),
         "gap": _Command(
             "how long streams wait while somebody's long prompt comes in",

@@ -47,12 +47,14 @@ class Door:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     @asynccontextmanager
-    async def post(self, path: str, body: Mapping[str, object]) -> AsyncIterator[Answer]:
+    async def post(
+        self, path: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Answer]:
         """One request; left early, its connection is closed. Raises OSError and EOFError."""
         reader, writer = await self._connection()
         is_whole = False
         try:
-            writer.write(self._request(path, json.dumps(body).encode()))
+            writer.write(self._request(path, json.dumps(body).encode(), headers or {}))
             status, *lines = (await reader.readuntil(END_OF_HEAD)).decode("latin-1").splitlines()
             named = (line.partition(": ") for line in lines if line)
             headers = {name.lower(): value for name, _, value in named}
@@ -77,9 +79,10 @@ class Door:
             writer.close()
         return await asyncio.open_connection(self._host, self._port)
 
-    def _request(self, path: str, body: bytes) -> bytes:
+    def _request(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._url}\r\n{self._key}"
+            f"POST {path} HTTP/1.1\r\nHost: {self._url}\r\n{self._key}{more}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

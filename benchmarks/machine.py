@@ -7,11 +7,14 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isnan
+from pathlib import Path
 from typing import Any
 
 from nanotriton.machine import this_machine
 
+STDOUT = "-"
 PACKAGES = ("nanotriton", "numpy", "onnxruntime")
 
 
@@ -21,11 +24,25 @@ def machine() -> str:
 
 
 def printed_json(args: argparse.Namespace, rows: Sequence[Any]) -> bool:
-    """Whether JSON was asked for; then it is printed."""
-    if args.json:
-        figures = [dataclasses.asdict(row) for row in rows]
-        print(json.dumps(describe(args.argv) | {"rows": figures}))
-    return bool(args.json)
+    """Whether JSON is printed instead of a table; with a file, it is written beside the table."""
+    if not args.json:
+        return False
+    figures = [dataclasses.asdict(row) for row in rows]
+    return told_json(args, {"rows": figures})
+
+
+def told_json(args: argparse.Namespace, figures: dict[str, Any]) -> bool:
+    """The same of figures that are no rows."""
+    if not args.json:
+        return False
+    about = describe(args.argv) | {"load_average": args.load_average}
+    text = json.dumps(_known(about | figures), indent=1, allow_nan=False)
+    if args.json == Path(STDOUT):
+        print(text)
+        return True
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(f"{text}\n", encoding="utf-8")
+    return False
 
 
 def describe(argv: Sequence[str]) -> dict[str, Any]:
@@ -40,3 +57,12 @@ def describe(argv: Sequence[str]) -> dict[str, Any]:
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "command": shlex.join(["python", "-m", "benchmarks", *argv]),
     }
+
+
+def _known(figures: Any) -> Any:
+    """The same with null for NaN, which JSON has no word for."""
+    if isinstance(figures, Mapping):
+        return {name: _known(one) for name, one in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [_known(one) for one in figures]
+    return None if isinstance(figures, float) and isnan(figures) else figures

@@ -6,19 +6,16 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.gap import measure_gap
 from benchmarks.healing import measure_healing
 from benchmarks.machine import describe, machine, printed_json
-from benchmarks.overhead import measure_overhead
 from benchmarks.peers.catalogue import choose, install
 from benchmarks.peers.measure import measure_peers
 from benchmarks.peers.report import describe_tracks, table_lines
 from benchmarks.peers.rounds import WORKLOADS
-from benchmarks.random_model import write_random_version
+from benchmarks.random_model import chosen_version, write_random_version
 from benchmarks.replay import measure_replay
 from benchmarks.steps import (
     Pair,
@@ -111,7 +108,7 @@ def steps(args: argparse.Namespace) -> int:
 
 def threads(args: argparse.Namespace) -> int:
     """Print one row a choice and kind of step."""
-    with _version(args) as folder:
+    with chosen_version(args.model_repository, is_random=args.random) as folder:
         spinning = [word == "on" for word in args.spin]
         rows = measure_threads(folder, args.threads, spinning, args.rounds, args.busy)
     print(f"medians of {args.rounds} rounds in turn, {args.busy} busy beside, {machine()}")
@@ -124,29 +121,9 @@ def threads(args: argparse.Namespace) -> int:
     return 0
 
 
-def overhead(args: argparse.Namespace) -> int:
-    """Print one row a batch size and way of sampling."""
-    with _version(args) as folder:
-        rows = measure_overhead(folder, args.threads, args.rounds)
-    if printed_json(args, rows):
-        return 0
-    print(f"the engine's process, {args.threads} threads, medians over steps, {machine()}")
-    print(
-        f"{'':<10}{'batch':>6}{'steps':>7}{'step ms':>9}{'not the graph ms':>18}{'of it CPU':>11}",
-        end="",
-    )
-    print(f"{'share':>8}")
-    for row in rows:
-        print(
-            f"{row.way:<10}{row.batch:>6}{row.num_steps:>7}{row.step_ms:>9.2f}"
-            f"{row.overhead_ms:>18.3f}{row.overhead_cpu_ms:>11.3f}{row.share:>8.1%}"
-        )
-    return 0
-
-
 def gap(args: argparse.Namespace) -> int:
     """Print one row a way of using the graphs."""
-    with _version(args) as folder:
+    with chosen_version(args.model_repository, is_random=args.random) as folder:
         rows = measure_gap(folder, args.prompt_tokens, args.rounds, args.threads)
     if printed_json(args, rows):
         return 0
@@ -207,13 +184,3 @@ def _compared(args: argparse.Namespace, folder: Path) -> tuple[list[str], list[P
     if args.compare == "mixed":
         return ["apart", "together"], compare_mixed(version, args.threads)
     return ["main", "decode"], compare_graphs(version, args.threads)
-
-
-@contextmanager
-def _version(args: argparse.Namespace) -> Iterator[Path]:
-    """The version that the options name; one of random weights is gone afterwards."""
-    if not args.random:
-        yield newest_version(args.model_repository)
-        return
-    with tempfile.TemporaryDirectory(prefix="nanotriton-random-") as temporary:
-        yield write_random_version(Path(temporary))

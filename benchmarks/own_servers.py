@@ -27,7 +27,9 @@ SAMPLE = re.compile(r"^(nanotriton_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 class Triton:
     """A `nanotriton serve`."""
 
+    process: "subprocess.Popen[str]"
     grpc_url: str
+    http_url: str  # HOST:PORT, as the one above
     metrics_url: str
 
     def settled_counters(self) -> Mapping[str, float]:
@@ -64,14 +66,19 @@ class Gateway:
 
 
 @contextmanager
-def running_triton(repository: Path, folder: Path) -> Iterator[Triton]:
-    """One for a while."""
+def running_triton(repository: Path, folder: Path, *options: str) -> Iterator[Triton]:
+    """One for a while, with more options of `nanotriton serve`."""
     http, grpc, metrics = free_ports(3)
     words = ["-m", "nanotriton", "serve", "--model-repository", str(repository)]
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-    process, _ = _start([*words, *ports], folder / "triton.log", READY)
+    process, _ = _start([*words, *ports, *options], folder / "triton.log", READY)
     try:
-        yield Triton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}/metrics")
+        yield Triton(
+            process,
+            grpc_url=f"127.0.0.1:{grpc}",
+            http_url=f"127.0.0.1:{http}",
+            metrics_url=f"http://127.0.0.1:{metrics}/metrics",
+        )
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

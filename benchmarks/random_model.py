@@ -9,6 +9,9 @@ import itertools
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from nanotriton.contract import RANKS_FILE
+from nanotriton.manifest import newest_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,16 @@ class Sizes:
 
 GPT2 = Sizes()
 DEVIATION = 0.02  # GPT-2's own initialisation
+
+
+@contextmanager
+def chosen_version(repository: Path, *, is_random: bool) -> Iterator[Path]:
+    """The newest version of a repository, or one of random weights that is gone afterwards."""
+    if not is_random:
+        yield newest_version(repository)
+        return
+    with tempfile.TemporaryDirectory(prefix="nanotriton-random-") as temporary:
+        yield write_random_version(Path(temporary))
 
 
 def write_random_version(folder: Path, precision: str = "auto", kv: str = "float32") -> Path:

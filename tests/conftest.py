@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from collecting import Collector
 from plans import write_plan_version
 from running import RunningServer, export_demo, start_server
 
@@ -46,6 +47,24 @@ def server(
 ) -> Iterator[RunningServer]:
     """A server for tests that do it no harm."""
     running = start_server(demo_repository, tmp_path_factory.mktemp("server") / "log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """An OpenTelemetry collector; tests look for their own traces in it."""
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def traced_server(
+    collector: Collector, demo_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """A server that traces every request."""
+    log = tmp_path_factory.mktemp("traced") / "log"
+    running = start_server(demo_repository, log, "--trace-url", collector.url)
     yield running
     running.stop()
 

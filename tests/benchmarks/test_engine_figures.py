@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.breakdown import STEP, WAYS, measure_breakdown
+from benchmarks.engine_steps import NUM_STEPS, EngineSteps
+from benchmarks.floor import measure_floor
 from benchmarks.gap import NUM_STREAMS, measure_gap
-from benchmarks.overhead import WAYS, measure_overhead
 from benchmarks.replay import measure_replay
+from benchmarks.stopwatch import GRAPH, PARTS
 from benchmarks.typing_users import random_series
 from nanotriton.engine.request import Settings
 from nanotriton.manifest import newest_version
@@ -18,12 +21,35 @@ def folder(demo_repository: Path) -> Path:
     return newest_version(demo_repository)
 
 
-def test_overhead_is_a_part_of_the_step_at_every_batch_size(folder):
-    rows = measure_overhead(folder, num_threads=1, num_rounds=1, batches=(1, 4))
+def test_parts_of_a_step_are_told_for_every_batch_size_and_fit_into_it(folder):
+    rows = measure_breakdown(folder, num_threads=1, num_rounds=1, batches=(1, 4))
 
-    assert [(row.way, row.batch) for row in rows] == [(way, one) for way in WAYS for one in (1, 4)]
-    assert all(row.num_steps > 0 for row in rows)
-    assert all(0 < row.overhead_ms < row.step_ms for row in rows)
+    assert [(row.way, row.batch, row.part) for row in rows] == [
+        (way, batch, part) for way in WAYS for batch in (1, 4) for part in (STEP, *PARTS)
+    ]
+    times = {(row.way, row.batch, row.part): row.ms for row in rows}
+    assert all(row.num_steps > 0 and row.ms > 0 for row in rows)
+    assert all(times[way, batch, GRAPH] < times[way, batch, STEP] for way, batch, _ in times)
+
+
+def test_decode_steps_are_timed_while_all_rows_decode(folder):
+    steps = EngineSteps(folder, max_rows=3, num_threads=1)
+
+    found = steps.decode(3)
+
+    assert len(found.seconds) == NUM_STEPS
+    assert found.num_cached >= 3 * 128 + NUM_STEPS
+    assert steps.decode(1).num_cached < 128 + 2 * NUM_STEPS  # the three have left
+
+
+def test_floor_is_told_for_each_batch_and_a_prompt(folder):
+    rows = measure_floor(folder, num_threads=1, num_rounds=1, batches=(1, 4))
+
+    assert [row.kind for row in rows] == ["decode 1", "decode 4", "prefill 256"]
+    assert all(row.precision == "fp32" for row in rows)
+    for row in rows:
+        assert row.least_ms == max(row.read_ms, row.compute_ms) > 0
+        assert row.ratio == pytest.approx(row.step_ms / row.least_ms)
 
 
 def test_gap_is_taken_while_each_prompt_enters(folder):

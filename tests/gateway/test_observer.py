@@ -48,7 +48,6 @@ def test_a_served_request_is_counted_logged_and_traced(
         asyncio.run(serve_one(server, metrics, traces))
         traces.close()
         spans = collector.trace("c" * 32)
-        collector.shutdown()
     stats = metrics.stats()
     assert (stats["requests"], stats["versions"]) == ({"ok": 1}, {"stable/nanotriton/1": 1})
     (line,) = [one for one in map(json.loads, log.getvalue().splitlines()) if "request_id" in one]

@@ -5,12 +5,11 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from collecting import Collector, path_up
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-from running import RunningServer, free_ports, start_server, wait_until
+from running import RunningServer, free_ports, wait_until
 
 from clients import AsyncCompletionClient
 from gateway.insight.traces import CollectedTraces, NoTraces, Traces, traces_to
@@ -18,23 +17,6 @@ from gateway.messages import Outcome
 from tests.gateway.finished import finished
 
 CALLER = "1" * 16
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with Collector() as collector:
-        yield collector
-        collector.shutdown()
-
-
-@pytest.fixture(scope="module")
-def traced_server(
-    collector: Collector, demo_repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningServer]:
-    log = tmp_path_factory.mktemp("traced") / "log"
-    server = start_server(demo_repository, log, "--trace-url", collector.url)
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import secrets
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,15 +41,10 @@ def post(server: RunningServer, door: str, body: object, headers: dict[str, str]
         answer.read()
 
 
-@pytest.fixture(scope="module")
-def traced(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+@pytest.fixture
+def traced(traced_server: RunningServer, collector: Collector) -> Traced:
     """A server that traces every request."""
-    with Collector() as collector:
-        log = tmp_path_factory.mktemp("traced") / "log"
-        server = start_server(demo_repository, log, "--trace-url", collector.url)
-        yield Traced(server, collector)
-        server.stop()
-        collector.shutdown()
+    return Traced(traced_server, collector)
 
 
 @pytest.mark.parametrize("door", ["completion", "completion_stream"])

@@ -1,8 +1,8 @@
-"""What a step costs beside the runtime: scheduling, binding, sampling, messages.
+"""What a step of the engine spends where: graph, runner, sampling, scheduling, text, messages.
 
-Comes in: an exported version. Goes out: a row for each batch size and way of sampling. The engine's
-real process serves a client over its socket; all of its time between two runs of the graph is
-overhead, while every sequence of the batch decodes.
+Comes in: an exported version. Goes out: a row for each batch size, way of sampling and part. The
+engine's real process serves a client over its socket with a clock around its parts
+(`benchmarks.stopwatch`); steps count while every sequence of the batch decodes.
 """
 
 import json
@@ -20,12 +20,13 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.stopwatch import PARTS
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, Failure, is_final
 from nanotriton.engine.request import Settings
 from nanotriton.manifest import Manifest
 
-BATCHES = (1, 32)
+BATCHES = (1, 8, 32)
 PROMPT = 128
 NUM_TOKENS = 96  # of which a third goes by until the last of 32 prompts has entered
 WAYS: Mapping[str, Settings] = MappingProxyType(
@@ -40,20 +41,23 @@ ROOT = Path(__file__).parent.parent  # where `-m` finds the engine's process
 START_S, ANSWER_S = 60.0, 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Overhead:
-    """Medians over steps: a whole one, what of it is not the runtime's, and that one's share.
+STEP = "step"  # all parts together
 
-    `overhead_cpu_ms` is what the engine's thread computed in that time; the rest it waited, for the
-    processor mostly, when others want it too.
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Medians over steps: what a part takes, what of it the engine's thread computes, its share.
+
+    The rest of the time it waits: for the runtime's other threads in the graph, elsewhere for the
+    processor, when others want it too.
     """
 
     way: str
     batch: int
+    part: str
     num_steps: int
-    step_ms: float
-    overhead_ms: float
-    overhead_cpu_ms: float
+    ms: float
+    cpu_ms: float
     share: float
 
 
@@ -85,10 +89,10 @@ class _Watch:
             raise self.failures[0].error
 
 
-def measure_overhead(
+def measure_breakdown(
     folder: Path, num_threads: int, num_rounds: int, batches: Sequence[int] = BATCHES
-) -> list[Overhead]:
-    """Batches in turn, `num_rounds` times; rows in the order of WAYS and batches."""
+) -> list[Part]:
+    """Batches in turn, `num_rounds` times; rows in the order of WAYS, batches and parts."""
     vocab_size = Manifest.load(folder).vocab_size
     random = np.random.default_rng(0)
     windows: dict[tuple[str, int], list[tuple[float, float]]] = {
@@ -103,8 +107,10 @@ def measure_overhead(
                     window = _decode(client, prompts, WAYS[way])
                     if number:
                         found.append(window)
-        runs = np.array(json.loads(times.read_text()))
-    return [_row(way, batch, runs, found) for (way, batch), found in windows.items()]
+        recorded = {name: np.array(one) for name, one in json.loads(times.read_text()).items()}
+    return [
+        row for (way, batch), found in windows.items() for row in _rows(way, batch, recorded, found)
+    ]
 
 
 def _decode(
@@ -118,19 +124,33 @@ def _decode(
     return max(watch.first_s.values()), min(watch.last_s.values())
 
 
-def _row(
-    way: str, batch: int, runs: NDArray[np.float64], windows: Sequence[tuple[float, float]]
-) -> Overhead:
+def _rows(
+    way: str,
+    batch: int,
+    recorded: Mapping[str, NDArray[np.float64]],
+    windows: Sequence[tuple[float, float]],
+) -> list[Part]:
     """Steps from the end of one run to the end of the next, within the windows."""
-    began, ended, began_cpu, ended_cpu = runs.T
+    ended_s = recorded["ended_s"]
     is_inside = np.any(
-        [(ended[:-1] >= start) & (ended[1:] <= end) for start, end in windows], axis=0
+        [(ended_s[:-1] >= start) & (ended_s[1:] <= end) for start, end in windows], axis=0
     )
-    step_ms = (ended[1:] - ended[:-1])[is_inside] * 1e3
-    overhead_ms = (began[1:] - ended[:-1])[is_inside] * 1e3
-    cpu_ms = (began_cpu[1:] - ended_cpu[:-1])[is_inside] * 1e3
-    columns = (step_ms, overhead_ms, cpu_ms, overhead_ms / step_ms)
-    return Overhead(way, batch, len(step_ms), *(float(np.median(one)) for one in columns))
+    wall_ms, cpu_ms = (recorded[name][1:][is_inside] * 1e3 for name in ("wall_s", "cpu_s"))
+    step_ms = wall_ms.sum(axis=1)
+    parts = {STEP: (step_ms, cpu_ms.sum(axis=1))}
+    parts |= {part: (wall_ms[:, at], cpu_ms[:, at]) for at, part in enumerate(PARTS)}
+    return [
+        Part(
+            way,
+            batch,
+            part,
+            len(step_ms),
+            float(np.median(wall)),
+            float(np.median(cpu)),
+            float(np.median(wall / step_ms)),
+        )
+        for part, (wall, cpu) in parts.items()
+    ]
 
 
 @contextmanager
