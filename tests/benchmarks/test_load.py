@@ -38,7 +38,7 @@ def opened(gateway: RunningGateway) -> Opened:
     url = f"127.0.0.1:{gateway.port}"
     return Opened(
         "gateway",
-        lambda: HttpTarget("gateway", url),
+        lambda _: HttpTarget("gateway", url),
         lambda name, _: GatewayEditor(name, Door(url)),
         (gateway.process.pid,),
     )
@@ -65,7 +65,7 @@ def test_every_shape_is_answered_without_an_error(opened: Opened, shape: Shape) 
 def test_triton_itself_is_typed_at_as_well(server: RunningServer) -> None:
     opened = Opened(
         "triton",
-        lambda: TritonTarget("triton", f"localhost:{server.grpc_port}"),
+        lambda _: TritonTarget("triton", f"localhost:{server.grpc_port}"),
         lambda _, target: TargetEditor(target),
     )
 
@@ -103,6 +103,15 @@ def test_own_servers_are_compared_drawn_and_ended(
     assert all(row["rounds"][0]["tokens_per_s"] > 0 for row in rows)
     assert "too few rounds" in told.out  # one round tells no difference
     assert (tmp_path / "load-closed.svg").is_file()
+
+
+def test_peer_that_is_not_installed_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--target", "peer:llama-cpp-q8_0", "--venvs", str(tmp_path)]
+
+    assert main(["load", *words]) == 1
+    assert "peer:llama-cpp-q8_0: not installed in" in capsys.readouterr().out
 
 
 def test_unknown_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
