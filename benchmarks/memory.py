@@ -7,6 +7,7 @@ what the server was asked meanwhile.
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,10 @@ class MemoryWatch:
         ]
 
     def _run(self) -> None:
-        self._sample()
-        while not self._stopping.wait(self._every_s):
+        with suppress(FileNotFoundError):  # `close` meets it too, and says so
             self._sample()
+            while not self._stopping.wait(self._every_s):
+                self._sample()
 
     def _sample(self) -> None:
         self._times.append(time.monotonic())

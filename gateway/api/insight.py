@@ -6,6 +6,7 @@ hides the addresses of strangers behind its own, `--insight admin` asks everybod
 """
 
 import ipaddress
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -54,5 +55,5 @@ async def stats(parts: PartsOf) -> dict[str, Any]:
             one.name: {"model": one.model, "version": one.version, "precision": one.precision}
             for one in routes.backends()
         },
-        "connections": parts.connections.traffic.open,
+        "connections": asdict(parts.connections.traffic),
     }

@@ -30,6 +30,7 @@ def test_requests_are_counted_and_timed(gateway: RunningGateway) -> None:
     with gateway.http() as http:
         stats = http.get("/stats").json()
     assert stats["latency"]["first_text_s"]["p50"] > 0
+    assert stats["connections"]["open"] >= 1
     assert "stable/nanotriton/1" in stats["versions"]
 
 
