@@ -36,7 +36,9 @@ class MemoryWatch:
     """Samples every process of the server that serves `repository`, until it is closed."""
 
     def __init__(self, repository: Path, every_s: float) -> None:
-        self.engine = EngineClient(find_sockets(repository)[-1])
+        if not (sockets := find_sockets(repository)):
+            raise ValueError(f"no server of {repository} runs here: start it with nanotriton serve")
+        self.engine = EngineClient(sockets[-1])
         self.engine.wait_ready(10)
         self._pids = _processes(int(self.engine.stats()["pid"]))
         self._every_s = every_s
