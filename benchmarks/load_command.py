@@ -43,9 +43,9 @@ def add_load(add: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[GATEWAY],
         metavar="NAME",
-        help=f"{GATEWAY} and {TRITON} are started for it, and {PEER}NAME of `peers --served` on the "
-        f"demo model; {URL}HOST:PORT runs already and has OpenAI's /v1/completions; the first is "
-        f"what the others are compared with; default: {GATEWAY}",
+        help=f"{GATEWAY} and {TRITON} are started for it, {PEER}NAME of `peers --served` too, on "
+        f"the demo model; {URL}HOST:PORT runs already and has OpenAI's /v1/completions; the first "
+        f"is what the others are compared with; default: {GATEWAY}",
     )
     add.add_argument(
         "--shape",

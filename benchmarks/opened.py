@@ -106,9 +106,7 @@ def _open_ours(stack: ExitStack, wanted: Wanted) -> dict[str, Opened]:
             lambda is_endless: HttpTarget(
                 GATEWAY, gateway.url, settings=IGNORE_EOS if is_endless else {}
             ),
-            lambda name, _: GatewayEditor(
-                name, Door(gateway.url), is_streamed=wanted.is_streamed
-            ),
+            lambda name, _: GatewayEditor(name, Door(gateway.url), is_streamed=wanted.is_streamed),
             (triton.process.pid, gateway.process.pid),
             lambda: _written(triton),
         )
