@@ -61,7 +61,7 @@ def run_load(opened: Opened, load: Load) -> Performance:
 
 
 async def _run(opened: Opened, load: Load) -> Stretch:
-    target = opened.connect()
+    target = opened.connect(load.shape != "typing")
     stretch = Stretch()
     tasks = [asyncio.create_task(one) for one in _people(opened, target, load, stretch.asked)]
     try:

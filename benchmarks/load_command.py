@@ -4,14 +4,16 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.developers import Most
 from benchmarks.load import SHAPES, Load, Shape
 from benchmarks.load_rounds import Row, find_developers, measure_load
 from benchmarks.machine import machine, told_json
-from benchmarks.opened import GATEWAY, TRITON, URL, open_servers
+from benchmarks.opened import GATEWAY, PEER, TRITON, URL, Wanted, open_servers
 from benchmarks.options import add_json, add_plot, count
+from benchmarks.peers.catalogue import DEFAULT_VENVS
 from benchmarks.performance import LIMIT_S, Performance
 from benchmarks.plots import Line, Panel, write_picture
 from benchmarks.typing_users import library_files
@@ -25,6 +27,15 @@ TITLES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All rows, the search's end where there was one, and the servers that didn't start."""
+
+    rows: list[Row]
+    failures: dict[str, str]
+    most: Most | None = None
+
+
 def add_load(add: argparse.ArgumentParser) -> None:
     """Which servers, which load, for how long."""
     add.add_argument(
@@ -32,9 +43,9 @@ def add_load(add: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[GATEWAY],
         metavar="NAME",
-        help=f"{GATEWAY} and {TRITON} are started for it, {URL}HOST:PORT runs already and has "
-        "OpenAI's /v1/completions; the first is what the others are compared with; default: "
-        f"{GATEWAY}",
+        help=f"{GATEWAY} and {TRITON} are started for it, {PEER}NAME of `peers --served` too, on "
+        f"the demo model; {URL}HOST:PORT runs already and has OpenAI's /v1/completions; the first "
+        f"is what the others are compared with; default: {GATEWAY}",
     )
     add.add_argument(
         "--shape",
@@ -72,8 +83,8 @@ def add_load(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--debounce-ms",
         type=float,
-        default=200,
-        help="without a key before an editor asks; default: %(default)s",
+        default=350,
+        help="without a key before an editor asks; default: %(default)s, which is Continue's",
     )
     add.add_argument(
         "--source", type=Path, nargs="+", help="Python files; default: some of Python's own"
@@ -87,27 +98,36 @@ def add_load(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--model-repository", type=Path, default=Path("model_repository"), help="what ours serve"
     )
+    add.add_argument(
+        "--stream",
+        action="store_true",
+        help="typists' editors have the gateway stream, instead of asking it for whole answers",
+    )
+    add.add_argument(
+        "--venvs", type=Path, default=DEFAULT_VENVS, help="of the peers; default: %(default)s"
+    )
     add_json(add)
     add_plot(add)
 
 
 def load(args: argparse.Namespace) -> int:
     """Print a row for each server and level; 1 when anything failed."""
-    most, rows = _measure(args)
+    found = _measure(args)
     figures = {
         "limit_ms": LIMIT_S * 1e3,
         "price_per_hour": args.price_per_hour,
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "developers": dataclasses.asdict(most) if most else None,
+        "rows": [dataclasses.asdict(row) for row in found.rows],
+        "developers": dataclasses.asdict(found.most) if found.most else None,
+        "failures": found.failures,
     }
     if not told_json(args, figures):
-        print(*_lines(args, rows, most), sep="\n")
-    if args.plot:
-        write_picture(_panels(rows), args.plot, f"load-{args.shape}")
-    return 1 if any(row.errors for row in rows) else 0
+        print(*_lines(args, found), sep="\n")
+    if args.plot and found.rows:
+        write_picture(_panels(found.rows), args.plot, f"load-{found.rows[0].shape}")
+    return 1 if found.failures or any(row.errors for row in found.rows) else 0
 
 
-def _measure(args: argparse.Namespace) -> tuple[Most | None, list[Row]]:
+def _measure(args: argparse.Namespace) -> Measured:
     files, tokenizer = args.source or library_files(), demo_tokenizer()
     shape: Shape = "typing" if args.find_most else args.shape
     is_typed = shape == "typing"
@@ -123,22 +143,32 @@ def _measure(args: argparse.Namespace) -> tuple[Most | None, list[Row]]:
         debounce_s=args.debounce_ms / 1e3,
     )
     levels = args.rates if args.shape in OPEN_SHAPES else args.users
-    with open_servers(args.target, args.model_repository) as servers:
+    names = Wanted(args.target, args.model_repository, args.venvs, args.stream)
+    with open_servers(names) as servers:
+        if not servers.opened:
+            return Measured([], servers.errors)
         if args.find_most:
-            return find_developers(servers[0], wanted, max(args.users), args.max_probes, _progress)
-        return None, measure_load(servers, wanted, levels, args.rounds, _progress)
+            most, rows = find_developers(
+                servers.opened[0], wanted, max(args.users), args.max_probes, _progress
+            )
+            return Measured(rows, servers.errors, most)
+        rows = measure_load(servers.opened, wanted, levels, args.rounds, _progress)
+        return Measured(rows, servers.errors)
 
 
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _lines(args: argparse.Namespace, rows: Sequence[Row], most: Most | None) -> Iterator[str]:
-    yield f"{args.shape}, {args.seconds:g} s after {args.warm_up:g}, {machine()}"
+def _lines(args: argparse.Namespace, found: Measured) -> Iterator[str]:
+    rows, most = found.rows, found.most
+    shape = "typing" if args.find_most else args.shape
+    yield f"{shape}, {args.seconds:g} s after {args.warm_up:g}, {machine()}"
     yield f"{'':<20}{'per s' if args.shape in OPEN_SHAPES else 'users':>6}{_columns(TITLES)}"
     for row in rows:
         yield _line(row, args.price_per_hour)
         yield from (f"    {number} times {kind}" for kind, number in row.errors.items())
+    yield from (f"{name}: {told}" for name, told in found.failures.items())
     for row in rows:
         if ratio := row.speed:
             yield (

@@ -60,6 +60,8 @@ class HttpTarget:
     `url` is HOST:PORT. `settings` are sent with every request, as its JSON takes them.
     """
 
+    path = "/v1/completions"
+
     def __init__(
         self,
         name: str,
@@ -70,33 +72,64 @@ class HttpTarget:
     ) -> None:
         self.name = name
         self._door = Door(url, key)
-        self._settings = {
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **(settings or {}),
-        }
+        self._settings = settings or {}
 
     async def complete(self, prompt: str, max_tokens: int) -> AsyncGenerator[Piece, None]:
         """One request on a connection of its own."""
-        body = {"prompt": prompt, "max_tokens": max_tokens, **self._settings}
         is_whole = False
         try:
-            async with self._door.post("/v1/completions", body) as answer:
+            async with self._door.post(self.path, self._body(prompt, max_tokens)) as answer:
                 if answer.status != 200:
                     raise TargetError(f"HTTP {answer.status}: {_shown(await answer.body())}")
                 async for event in _events(answer):
-                    is_whole = event == DONE
-                    if not is_whole:
-                        yield _piece(event)
+                    if event != DONE:
+                        piece = self._piece(event)
+                        is_whole |= piece.num_tokens is not None
+                        yield piece
         except (OSError, EOFError) as error:
             raise TargetError(f"{type(error).__name__}: {error}") from None
         if not is_whole:
-            raise TargetError("the answer ended before its [DONE]")
+            raise TargetError("the answer ended before its count of tokens")
 
     async def close(self) -> None:
         """Close what is idle."""
         self._door.close()
+
+    def _body(self, prompt: str, max_tokens: int) -> dict[str, object]:
+        return {
+            "prompt": prompt,
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self._settings,
+        }
+
+    def _piece(self, event: bytes) -> Piece:
+        """Of an event's JSON; raises TargetError when that is an error."""
+        told, now = _told(event), time.perf_counter()
+        try:
+            usage = told.get("usage") or {}
+            text = "".join(choice["text"] or "" for choice in told["choices"])
+            return Piece(now, text, usage.get("completion_tokens"))
+        except (KeyError, TypeError, AttributeError):
+            raise TargetError(f"no event of a completion: {_shown(event)}") from None
+
+
+class GenerateTarget(HttpTarget):
+    """A decoupled Triton model `gpt` that is asked by Triton's own HTTP front."""
+
+    path = "/v2/models/gpt/generate_stream"
+
+    def _body(self, prompt: str, max_tokens: int) -> dict[str, object]:
+        return {"text_input": prompt, "max_tokens": max_tokens, **self._settings}
+
+    def _piece(self, event: bytes) -> Piece:
+        told, now = _told(event), time.perf_counter()
+        try:
+            return Piece(now, told["text_output"], told["completion_tokens"] or None)
+        except KeyError:
+            raise TargetError(f"no response of a model: {_shown(event)}") from None
 
 
 class TritonTarget:
@@ -132,18 +165,15 @@ async def _events(answer: Answer) -> AsyncIterator[bytes]:
                 yield line.removeprefix(DATA).strip()
 
 
-def _piece(event: bytes) -> Piece:
-    """Of an event's JSON; raises TargetError when that is an error."""
-    now = time.perf_counter()
+def _told(event: bytes) -> dict[str, Any]:
+    """An event's JSON; raises TargetError when that is an error."""
     try:
-        told: dict[str, Any] = json.loads(event)
-        if "error" in told:
-            raise TargetError(_shown(event))
-        usage = told.get("usage") or {}
-        text = "".join(choice["text"] for choice in told["choices"])
-        return Piece(now, text, usage.get("completion_tokens"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise TargetError(f"no event of a completion: {_shown(event)}") from None
+        told = json.loads(event)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or "error" in told:
+        raise TargetError(_shown(event))
+    return told
 
 
 def _shown(said: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The peers by name, ours among them, and where the virtual environment of each is.
+"""The peers by name, ours among them, as engines and as servers, and where each is installed.
 
 Knows nothing of what a peer does: that is its worker's file.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 HERE = Path(__file__).parent
 DEFAULT_VENVS = HERE.parent / ".venvs"
@@ -62,8 +63,39 @@ PEERS = (
 )
 
 
-def choose(names: Sequence[str], peers: Sequence[Peer] = PEERS) -> list[Peer]:
-    """The peers of these names, an engine's name standing for all its precisions; all for none.
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A peer as a server, which works on at most `max_sequences` at once and lets others wait."""
+
+    name: str
+    engine: str
+    precision: str
+    max_sequences: int = 32
+    worker: str = ""  # its module, where that is not the engine's own
+
+    @property
+    def module(self) -> str:
+        """The worker, as `python -m` takes it."""
+        return f"{__package__}.{self.worker or self.engine.replace('-', '_')}"
+
+
+SERVICES = (
+    Service("tutorial-fp32", "tutorial", "fp32", max_sequences=1),
+    Service("tutorial-fp32-batched", "tutorial", "fp32", max_sequences=8),
+    Service("transformers-fp32", "transformers", "fp32", max_sequences=1),
+    Service("transformers-fp32-serve", "transformers", "fp32", worker="transformers_serve"),
+    Service("llama-cpp-q8_0", "llama-cpp", "q8_0"),
+    Service("llama-cpp-q4_0", "llama-cpp", "q4_0"),
+    Service("openvino-genai-int8", "openvino-genai", "int8"),
+    Service("openvino-genai-int4", "openvino-genai", "int4"),
+    Service("ctranslate2-int8", "ctranslate2", "int8"),
+    Service("triton-python-fp32", "triton-python", "fp32", max_sequences=1),
+)
+Listed = TypeVar("Listed", Peer, Service)
+
+
+def choose(names: Sequence[str], peers: Sequence[Listed]) -> list[Listed]:
+    """The peers of these names, an engine's name standing for all of its own; all for none.
 
     Raises PeerError for a name that none has.
     """
@@ -74,25 +106,31 @@ def choose(names: Sequence[str], peers: Sequence[Peer] = PEERS) -> list[Peer]:
     return [one for one in peers if not names or {one.name, one.engine} & set(names)]
 
 
-def python_of(peer: Peer, venvs: Path) -> Path:
+def python_of(engine: str, venvs: Path) -> Path:
     """The interpreter that runs a peer; raises PeerError when it was not installed."""
-    if peer.engine == OWN:
+    if engine == OWN:
         return Path(sys.executable)
-    python = venvs.absolute() / peer.engine / "bin" / "python"
+    python = venvs.absolute() / engine / "bin" / "python"
     if not python.is_file():
-        raise PeerError(
-            f"not installed in {venvs}: python -m benchmarks peers --install {peer.engine}"
-        )
+        raise PeerError(f"not installed in {venvs}: python -m benchmarks peers --install {engine}")
     return python
 
 
-def install(peers: Sequence[Peer], venvs: Path, environment: Mapping[str, str]) -> list[str]:
-    """Make the environments of these peers, or mend them; a line for each that failed.
+def choose_engines(names: Sequence[str]) -> list[str]:
+    """What is installed for these names, each once; raises PeerError for an unknown one."""
+    every = {one.engine for one in (*PEERS, *SERVICES)} - {OWN}
+    if unknown := sorted(set(names) - every):
+        raise PeerError(f"there is no engine {unknown[0]!r}: there are {', '.join(sorted(every))}")
+    return sorted(set(names) or every)
+
+
+def install(engines: Sequence[str], venvs: Path, environment: Mapping[str, str]) -> list[str]:
+    """Make the environments of these engines, or mend them; a line for each that failed.
 
     What pip says goes to stderr.
     """
     failures = []
-    for engine in dict.fromkeys(one.engine for one in peers if one.engine != OWN):
+    for engine in engines:
         folder = venvs / engine
         requirements = HERE / f"requirements-{engine}.txt"
         python = folder / "bin" / "python"

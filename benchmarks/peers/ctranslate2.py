@@ -1,7 +1,7 @@
 """CTranslate2: its decoder specification filled by hand, quantized to INT8 as it is written."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import ctranslate2
 from ctranslate2.specs import transformer_spec
 from ctranslate2.specs.common_spec import Activation
 
+from benchmarks.peers.batches import Steps, batched
 from benchmarks.peers.serving import Options, serve
 from benchmarks.peers.weights import Weights, load_weights
 
@@ -26,28 +27,20 @@ class CTranslate2:
             str(folder), device="cpu", intra_threads=options.num_threads
         )
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], num_new: int, on_first: Callable[[], None]
-    ) -> list[list[int]]:
+    def generate(self, prompts: Sequence[Sequence[int]], num_new: int) -> Steps:
         """All prompts in one batch."""
-        seen = False
-
-        def on_step(_: object) -> bool:
-            nonlocal seen
-            if not seen:
-                on_first()
-            seen = True
-            return False  # go on
-
-        results = self._generator.generate_batch(
+        results = self._generator.generate_tokens(
             [[str(token) for token in prompt] for prompt in prompts],
             max_length=num_new,
             min_length=num_new,
             sampling_topk=1,
-            include_prompt_in_result=False,
-            callback=on_step,
         )
-        return [one.sequences_ids[0] for one in results]
+        found: dict[int, int] = {}
+        for result in results:  # one row's token at a time
+            found[result.batch_id] = result.token_id
+            if len(found) == len(prompts):
+                yield [found[row] for row in range(len(prompts))]
+                found.clear()
 
 
 def write_model(weights: Weights, folder: Path, precision: str) -> None:
@@ -89,4 +82,4 @@ def _set_linear(spec: Any, weights: Weights, name: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(CTranslate2, ("ctranslate2",)))
+    sys.exit(serve(batched(CTranslate2), ("ctranslate2",)))

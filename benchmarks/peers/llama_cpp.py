@@ -1,12 +1,16 @@
 """llama.cpp through its C interface: F16 GGUF written by hand, then its own quantization.
 
-llama-cpp-python's own loop runs one sequence at a time; this one gives llama.cpp all of them in one
-batch, as its server does, each with a stream of the cache to itself.
+llama-cpp-python's own loop runs one sequence at a time; this one batches continuously, as
+llama.cpp's server does: each slot has a stream of the cache to itself, every call takes the newest
+token of all running sequences and as much of new prompts as there is room for, and of a server a
+slot's tokens stay for the next prompt that begins like them.
 """
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gguf
@@ -27,6 +31,17 @@ LAYER_TENSORS = {
     "mlp.c_fc": "ffn_up",
     "mlp.c_proj": "ffn_down",
 }
+
+
+@dataclass(slots=True)
+class Slot:
+    """One stream of the cache: the tokens in it, and the request that it works for, if any."""
+
+    number: int
+    held: list[int] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)  # to be computed next
+    key: int | None = None
+    num_left: int = 0
 
 
 class LlamaCpp:
@@ -54,42 +69,83 @@ class LlamaCpp:
         assert self._context, "llama.cpp can't make a context"
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(MAX_BATCH, 0, 1)
+        self._reuses = options.is_server
+        self._waiting: deque[tuple[int, list[int], int]] = deque()
+        self._slots = [Slot(number) for number in range(options.max_sequences)]
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], num_new: int, on_first: Callable[[], None]
-    ) -> list[list[int]]:
-        """One batch for all prompts, then one a token."""
-        llama_cpp.llama_memory_clear(self._memory, True)
-        newest = self._decode([list(prompt) for prompt in prompts], 0)
-        on_first()
-        tokens = [[one] for one in newest]
-        for number in range(num_new - 1):
-            newest = self._decode([[one] for one in newest], len(prompts[0]) + number)
-            for found, one in zip(tokens, newest, strict=True):
-                found.append(one)
-        return tokens
+    def add(self, key: int, prompt: Sequence[int], num_new: int) -> None:
+        """It waits for a slot."""
+        self._waiting.append((key, list(prompt), num_new))
 
-    def _decode(self, parts: list[list[int]], start: int) -> list[int]:
-        """Append tokens to each sequence at position `start`; the likeliest next one of each."""
+    def cancel(self, key: int) -> None:
+        """Its slot is free for the next step."""
+        self._waiting = deque(one for one in self._waiting if one[0] != key)
+        for slot in self._slots:
+            if slot.key == key:
+                slot.key, slot.pending = None, []
+
+    def step(self) -> list[tuple[int, int]]:
+        """One call for all slots that work."""
+        while self._waiting and any(slot.key is None for slot in self._slots):
+            self._place(*self._waiting.popleft())
+        parts: list[tuple[Slot, list[int]]] = []
+        room = MAX_BATCH
+        for slot in sorted(self._slots, key=lambda one: len(one.pending)):  # running ones first
+            if tokens := slot.pending[:room]:
+                parts.append((slot, tokens))
+                room -= len(tokens)
+        lasts = zip(parts, self._decode(parts), strict=True)
+        return [self._commit(slot, last) for (slot, _), last in lasts if not slot.pending]
+
+    def _place(self, key: int, prompt: list[int], num_new: int) -> None:
+        """Into the free slot that holds most of its beginning; the last token brings the logits."""
+        free = [slot for slot in self._slots if slot.key is None]
+        slot = max(free, key=lambda one: _num_alike(one.held, prompt))
+        kept = min(_num_alike(slot.held, prompt), len(prompt) - 1) if self._reuses else 0
+        llama_cpp.llama_memory_seq_rm(self._memory, slot.number, kept, -1)
+        slot.held, slot.pending = prompt[:kept], prompt[kept:]
+        slot.key, slot.num_left = key, num_new
+
+    def _commit(self, slot: Slot, last: int) -> tuple[int, int]:
+        """The likeliest token behind place `last` of the batch, for the slot's request."""
+        assert slot.key is not None
+        key, token = slot.key, int(self._logits(last).argmax())
+        slot.num_left -= 1
+        if slot.num_left:
+            slot.pending = [token]
+        else:
+            slot.key = None
+        return key, token
+
+    def _decode(self, parts: Sequence[tuple[Slot, list[int]]]) -> list[int]:
+        """Append tokens to each slot; the place in the batch of the last one of each."""
         batch, index, lasts = self._batch, 0, []
-        for sequence, part in enumerate(parts):
-            for offset, token in enumerate(part):
+        for slot, tokens in parts:
+            slot.pending = slot.pending[len(tokens) :]
+            for offset, token in enumerate(tokens):
                 batch.token[index] = token
-                batch.pos[index] = start + offset
+                batch.pos[index] = len(slot.held) + offset
                 batch.n_seq_id[index] = 1
-                batch.seq_id[index][0] = sequence
-                batch.logits[index] = offset == len(part) - 1
+                batch.seq_id[index][0] = slot.number
+                batch.logits[index] = offset == len(tokens) - 1
                 index += 1
+            slot.held += tokens
             lasts.append(index - 1)
         batch.n_tokens = index
-        status = llama_cpp.llama_decode(self._context, batch)
+        status = llama_cpp.llama_decode(self._context, batch) if index else 0
         assert status == 0, f"llama_decode ended with {status}"
-        return [int(self._logits(last).argmax()) for last in lasts]
+        return lasts
 
     def _logits(self, index: int) -> NDArray[np.float32]:
         """(V,) logits behind a token of the last batch."""
         pointer = llama_cpp.llama_get_logits_ith(self._context, index)
         return np.ctypeslib.as_array(pointer, (self._vocab_size,))
+
+
+def _num_alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """With how many tokens both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def write_gguf(weights: Weights, path: Path) -> None:

@@ -54,7 +54,7 @@ def measure_peers(
         vocab_size, limits = _fit(checkpoint, workloads, num_threads)
         for peer in peers:
             try:
-                python = python_of(peer, venvs)
+                python = python_of(peer.engine, venvs)
                 workers.append(Worker(peer, python, checkpoint, work, limits))
             except PeerError as error:
                 errors[peer.name] = str(error)

@@ -3,8 +3,10 @@
 The model goes the vendor's own way: transformers, optimum-intel, NNCF, OpenVINO's files.
 """
 
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,14 @@ CACHE_GB = 1
 BITS = {"int8": 8, "int4": 4}
 
 
+@dataclass(slots=True)
+class Running:
+    """A request in the pipeline."""
+
+    handle: openvino_genai.GenerationHandle
+    num_left: int
+
+
 class OpenVino:
     """One pipeline, driven step by step."""
 
@@ -29,34 +39,39 @@ class OpenVino:
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.cache_size = CACHE_GB
         scheduler.max_num_seqs = options.max_sequences
-        scheduler.enable_prefix_caching = False  # prompts are distinct, and ours is off
+        scheduler.enable_prefix_caching = options.is_server  # by lines ours is off too
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
             folder, scheduler, "CPU", {"INFERENCE_NUM_THREADS": options.num_threads}
         )
-        self._num_requests = 0
+        self._running: dict[int, Running] = {}
+        self._ids = itertools.count()
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], num_new: int, on_first: Callable[[], None]
-    ) -> list[list[int]]:
-        """All prompts are sent at once, and the pipeline is stepped until all are answered."""
+    def add(self, key: int, prompt: Sequence[int], num_new: int) -> None:
+        """The pipeline takes it along from its next step on."""
         settings = openvino_genai.GenerationConfig()
         settings.max_new_tokens = num_new
         settings.ignore_eos = True
-        handles = []
-        for prompt in prompts:
-            ids = openvino.Tensor(np.array([prompt], np.int64))
-            handles.append(self._pipeline.add_request(self._num_requests, ids, settings))
-            self._num_requests += 1
-        tokens: list[list[int]] = [[] for _ in prompts]
-        while self._pipeline.has_non_finished_requests():
+        ids = openvino.Tensor(np.array([prompt], np.int64))
+        handle = self._pipeline.add_request(next(self._ids), ids, settings)
+        self._running[key] = Running(handle, num_new)
+
+    def cancel(self, key: int) -> None:
+        """Its place is free with the next step."""
+        self._running.pop(key).handle.cancel()
+
+    def step(self) -> list[tuple[int, int]]:
+        """One step of the pipeline."""
+        if self._pipeline.has_non_finished_requests():
             self._pipeline.step()
-            for number, handle in enumerate(handles):
-                while handle.can_read():
-                    if not any(tokens):
-                        on_first()
-                    for output in handle.read().values():
-                        tokens[number] += output.generated_ids
-        return tokens
+        found = []
+        for key, one in list(self._running.items()):
+            while one.handle.can_read():
+                for output in one.handle.read().values():
+                    found += [(key, token) for token in output.generated_ids]
+                    one.num_left -= len(output.generated_ids)
+            if not one.num_left:
+                del self._running[key]
+        return found
 
 
 def write_model(checkpoint: Path, work: Path, folder: Path, bits: int) -> None:

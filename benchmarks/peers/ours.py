@@ -1,4 +1,4 @@
-"""Our own engine on the same terms: the graph's greedy tokens for several prompts at once.
+"""Our own engine on the same terms, without a server: the graph's greedy tokens, step by step.
 
 The prefix cache and speculation are off, since the peers have nothing like them on and random
 weights repeat themselves. Keys and values have 8 bits, as OpenVINO keeps them on a CPU unless told
@@ -7,7 +7,7 @@ otherwise. Export runs in a process of its own, as people run it.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from benchmarks.peers.serving import Options, serve
 from benchmarks.random_model import export_version
@@ -38,22 +38,23 @@ class Ours:
         tokenizer = load_tokenizer(version)
         self._engine = Engine(runner, tokenizer, lambda: 0, time.perf_counter, limits)
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], num_new: int, on_first: Callable[[], None]
-    ) -> list[list[int]]:
-        """All prompts are sent at once, and the engine is stepped until all are answered."""
+    def add(self, key: int, prompt: Sequence[int], num_new: int) -> None:
+        """The engine plans it into its next steps."""
         settings = Settings(max_tokens=num_new, ignore_eos=True)
-        tokens: list[list[int]] = [[] for _ in prompts]
-        for number, prompt in enumerate(prompts):
-            self._engine.submit(Request((b"", number), tuple(prompt), settings))
-        while self._engine.has_work:
-            for event in self._engine.step():
-                if isinstance(event, Failure):
-                    raise event.error
-                if not any(tokens):
-                    on_first()
-                tokens[event.key[1]] += event.tokens
-        return tokens
+        self._engine.submit(Request((b"", key), tuple(prompt), settings))
+
+    def cancel(self, key: int) -> None:
+        """Its slot is free for the next step."""
+        self._engine.cancel((b"", key))
+
+    def step(self) -> list[tuple[int, int]]:
+        """One step of the engine."""
+        found = []
+        for event in self._engine.step():
+            if isinstance(event, Failure):
+                raise event.error
+            found += [(event.key[1], token) for token in event.tokens]
+        return found
 
 
 def graph_use(precision: str, manifest: Manifest) -> GraphUse:

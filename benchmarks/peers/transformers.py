@@ -13,6 +13,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
+from benchmarks.peers.batches import Steps, batched
 from benchmarks.peers.serving import Options, serve
 from benchmarks.peers.weights import load_weights
 
@@ -25,22 +26,29 @@ class Transformers:
         self._model = _lowered(load_model(options.checkpoint), options.precision)
 
     @torch.inference_mode()
-    def generate(
-        self, prompts: Sequence[Sequence[int]], num_new: int, on_first: Callable[[], None]
-    ) -> list[list[int]]:
-        """Prompts of one length, together."""
-        newest, cache = torch.tensor(prompts), None
-        tokens = []
-        for number in range(num_new):
+    def generate(self, prompts: Sequence[Sequence[int]], num_new: int) -> Steps:
+        """Prompts together, shorter ones padded on the left and masked there."""
+        width = max(map(len, prompts))
+        padding = [[0] * (width - len(prompt)) for prompt in prompts]
+        newest = torch.tensor([[*pad, *ids] for pad, ids in zip(padding, prompts, strict=True)])
+        mask = torch.tensor([pad + [1] * (width - len(pad)) for pad in padding])  # (B, T)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        is_padded, cache = any(padding), None
+        for _ in range(num_new):
             # Only the last position's logits are wanted of a prompt.
-            output = self._model(newest, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            output = self._model(
+                newest,
+                attention_mask=mask if is_padded else None,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
             cache = output.past_key_values
             newest = output.logits[:, -1:].argmax(-1)  # (B, 1)
-            tokens.append(newest)
-            if number == 0:
-                on_first()
-        found: list[list[int]] = torch.cat(tokens, dim=1).tolist()
-        return found
+            mask = torch.cat((mask, torch.ones_like(newest)), dim=1)
+            positions = positions[:, -1:] + 1
+            yield newest[:, 0].tolist()
 
 
 def load_model(checkpoint: Path) -> GPT2LMHeadModel:
@@ -79,4 +87,4 @@ def _as_linear(layer: Conv1D) -> torch.nn.Linear:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(Transformers, ("torch", "transformers")))
+    sys.exit(serve(batched(Transformers), ("torch", "transformers")))

@@ -5,11 +5,12 @@ tied head), written with torch's own functions.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
 
+from benchmarks.peers.batches import Steps, batched
 from benchmarks.peers.serving import Options, serve
 from benchmarks.peers.weights import load_weights
 
@@ -31,19 +32,21 @@ class Tutorial:
         self._gelu = "tanh" if weights.is_tanh else "none"
 
     @torch.inference_mode()
-    def generate(
-        self, prompts: Sequence[Sequence[int]], num_new: int, on_first: Callable[[], None]
-    ) -> list[list[int]]:
-        """Prompts of one length, together; every step starts from the beginning."""
-        text = torch.tensor(prompts)  # (B, T)
-        for number in range(num_new):
-            text = torch.cat((text, self._next(text)[:, None]), dim=1)  # (B, T + 1)
-            if number == 0:
-                on_first()
-        return [row[-num_new:] for row in text.tolist()]
+    def generate(self, prompts: Sequence[Sequence[int]], num_new: int) -> Steps:
+        """Prompts padded on the right, where no token before looks; every step begins anew."""
+        lengths = torch.tensor([len(prompt) for prompt in prompts])  # (B,)
+        rows = torch.arange(len(prompts))
+        text = torch.zeros(len(prompts), int(lengths.max()) + num_new, dtype=torch.long)
+        for row, prompt in zip(text, prompts, strict=True):
+            row[: len(prompt)] = torch.tensor(prompt)
+        for _ in range(num_new):
+            newest = self._next(text[:, : lengths.max()], lengths)
+            text[rows, lengths] = newest
+            lengths += 1
+            yield newest.tolist()
 
-    def _next(self, text: torch.Tensor) -> torch.Tensor:
-        """(B, T) to the likeliest next token of each row, (B,)."""
+    def _next(self, text: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(B, T) of so many tokens each to the likeliest next token of each row, (B,)."""
         tensors = self._tensors
         hidden = tensors["wte.weight"][text] + tensors["wpe.weight"][: text.shape[1]]
         for layer in (f"h.{index}" for index in range(self._num_layers)):
@@ -51,7 +54,8 @@ class Tutorial:
             inner = self._linear(f"{layer}.mlp.c_fc", self._norm(f"{layer}.ln_2", hidden))
             inner = functional.gelu(inner, approximate=self._gelu)
             hidden = hidden + self._linear(f"{layer}.mlp.c_proj", inner)
-        return (self._norm("ln_f", hidden[:, -1]) @ self._head.T).argmax(-1)
+        last = hidden[torch.arange(len(text)), lengths - 1]  # (B, width)
+        return (self._norm("ln_f", last) @ self._head.T).argmax(-1)
 
     def _attend(self, layer: str, hidden: torch.Tensor) -> torch.Tensor:
         num_rows, num_tokens, width = hidden.shape
@@ -72,4 +76,4 @@ class Tutorial:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(Tutorial, ("torch",)))
+    sys.exit(serve(batched(Tutorial), ("torch",)))

@@ -38,7 +38,7 @@ def opened(gateway: RunningGateway) -> Opened:
     url = f"127.0.0.1:{gateway.port}"
     return Opened(
         "gateway",
-        lambda: HttpTarget("gateway", url),
+        lambda _: HttpTarget("gateway", url),
         lambda name, _: GatewayEditor(name, Door(url)),
         (gateway.process.pid,),
     )
@@ -47,7 +47,7 @@ def opened(gateway: RunningGateway) -> Opened:
 def load(shape: Shape, level: float, seed: int = 1) -> Load:
     tokenizer = demo_tokenizer()
     files, texts = tokens_of(FILES, tokenizer), typed_functions(FILES, tokenizer, max_tokens=8)
-    return Load(shape, level, 1.5, 0.5, seed, files, texts, max_tokens=8, debounce_s=0.1)
+    return Load(shape, level, 1.2, 0.4, seed, files, texts, max_tokens=8, debounce_s=0.1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -65,7 +65,7 @@ def test_every_shape_is_answered_without_an_error(opened: Opened, shape: Shape) 
 def test_triton_itself_is_typed_at_as_well(server: RunningServer) -> None:
     opened = Opened(
         "triton",
-        lambda: TritonTarget("triton", f"localhost:{server.grpc_port}"),
+        lambda _: TritonTarget("triton", f"localhost:{server.grpc_port}"),
         lambda _, target: TargetEditor(target),
     )
 
@@ -105,6 +105,15 @@ def test_own_servers_are_compared_drawn_and_ended(
     assert (tmp_path / "load-closed.svg").is_file()
 
 
+def test_peer_that_is_not_installed_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--target", "peer:llama-cpp-q8_0", "--venvs", str(tmp_path)]
+
+    assert main(["load", *words]) == 1
+    assert "peer:llama-cpp-q8_0: not installed in" in capsys.readouterr().out
+
+
 def test_unknown_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["load", "--target", "nobody"]) == 1
     assert "there is no server 'nobody'" in capsys.readouterr().err
@@ -117,13 +126,13 @@ def test_step_of_the_whole_run_is_a_command(step: Step) -> None:
 
 def test_step_that_fails_or_hangs_is_in_the_report(tmp_path: Path) -> None:
     fails = run_step(Step("fails", "It fails", "load --target nobody"), tmp_path / "fails")
-    hangs = Step("hangs", "It hangs", "load --target http://127.0.0.1:1", limit_s=2.5)
+    hangs = Step("hangs", "It hangs", "load --target http://127.0.0.1:1", limit_s=1)
 
     write_report(tmp_path, describe(["bench"]), [fails, run_step(hangs, tmp_path / "hangs")])
 
     report = (tmp_path / REPORT).read_text()
     assert "It ended with status 1: error: there is no server 'nobody'" in report
-    assert "It took longer than 2.5 s and was ended" in report
+    assert "It took longer than 1 s and was ended" in report
 
 
 def test_report_has_the_table_and_the_picture(tmp_path: Path) -> None:

@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.peers.catalogue import HERE, OWN, PEERS, Peer, PeerError, choose, install
+from benchmarks.peers.catalogue import (
+    HERE,
+    OWN,
+    PEERS,
+    SERVICES,
+    Peer,
+    PeerError,
+    choose,
+    choose_engines,
+    install,
+)
 from benchmarks.peers.measure import Measured, measure_peers
 from benchmarks.peers.report import describe_tracks, table_lines
 from benchmarks.peers.rounds import Workload, run_rounds
@@ -28,7 +38,7 @@ LOADS = (
     Workload("three", "served", 3, 16, 4),
 )
 OURS, MISSING, TRANSFORMERS, TUTORIAL = choose(
-    ["ours-auto", "llama-cpp-q8_0", "transformers-fp32", "tutorial"]
+    ["ours-auto", "llama-cpp-q8_0", "transformers-fp32", "tutorial"], PEERS
 )
 
 
@@ -96,8 +106,10 @@ def measured(checkpoint: Path, venvs: Path) -> Measured:
     )
 
 
-def test_tutorial_and_transformers_write_the_same_text(tutorial, transformers):
-    prompts = [[1, 2, 3, 4, 5], [7, 300, 11, 13, 17]]
+def test_tutorial_and_transformers_write_the_same_text_of_prompts_of_any_length(
+    tutorial, transformers
+):
+    prompts = [[1, 2, 3, 4, 5], [7, 300, 11]]
 
     texts = [worker.ask(prompts, 6).tokens for worker in (tutorial, transformers)]
 
@@ -196,16 +208,27 @@ def test_model_of_a_short_context_is_refused_with_both_numbers(tmp_path, capsys)
     assert "reads 64 tokens, the workloads take 317" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("engine", sorted({one.engine for one in PEERS} - {OWN}))
-def test_every_peer_has_a_worker_and_pinned_requirements(engine):
-    lines = (HERE / f"requirements-{engine}.txt").read_text().splitlines()
-
-    assert (HERE / f"{engine.replace('-', '_')}.py").is_file()
-    assert all(re.match(r"#|[a-z0-9-]+==[0-9.]+$", line) for line in lines)
+@pytest.mark.parametrize("peer", [*PEERS, *SERVICES], ids=lambda one: one.name)
+def test_every_peer_has_a_worker_and_pinned_requirements(peer):
+    assert (HERE / f"{peer.module.rpartition('.')[2]}.py").is_file()
+    if peer.engine != OWN:
+        lines = (HERE / f"requirements-{peer.engine}.txt").read_text().splitlines()
+        assert all(re.match(r"#|[a-z0-9-]+==[0-9.]+$", line) for line in lines)
 
 
 def test_environment_that_fails_to_install_is_told_and_removed(tmp_path, venvs):
     shutil.copytree(venvs / TUTORIAL.engine, tmp_path / "nonesuch")
 
-    assert install([Peer("nonesuch", "fp32")], tmp_path, {}) == ["nonesuch: pip ended with 1"]
+    assert install(["nonesuch"], tmp_path, {}) == ["nonesuch: pip ended with 1"]
     assert not list(tmp_path.iterdir())
+
+
+def test_engines_are_installed_once_and_by_their_own_names():
+    assert choose_engines(["tutorial", "tutorial"]) == ["tutorial"]
+    assert (
+        {"llama-cpp", "triton-python"}
+        < set(choose_engines([]))
+        == ({one.engine for one in (*PEERS, *SERVICES)} - {OWN})
+    )
+    with pytest.raises(PeerError, match=r"no engine 'vllm': there are ctranslate2, "):
+        choose_engines(["vllm"])

@@ -72,5 +72,5 @@ def test_request_whose_spans_are_lost_is_left_out(asked, stages, collector, monk
 def test_too_few_whole_traces_are_told_with_the_missing_span(collector, monkeypatch):
     monkeypatch.setattr(waterfall, "SPANS_TIMEOUT_S", 0.0)
 
-    with pytest.raises(ValueError, match="of 1 requests 0 left .* span preprocessing is missing"):
+    with pytest.raises(ValueError, match=r"of 1 requests 0 left .* span preprocessing is missing"):
         wait_for_stages(collector, [LOST])
