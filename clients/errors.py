@@ -4,7 +4,8 @@
     ├── InvalidRequest   the request can't be served as it is   HTTP 400, gRPC INVALID_ARGUMENT
     ├── Unauthorized     no key, or none that may do this       HTTP 401, 403        gateway
     ├── Superseded       a newer request took its place         HTTP 409             gateway
-    ├── Unavailable      it may work later, or elsewhere        HTTP 503, UNAVAILABLE, no connection
+    ├── Unavailable      it may work later, or elsewhere        HTTP 503, UNAVAILABLE, CANCELLED by
+    │   │                                                       the server, no connection
     │   └── RateLimited  more than this key may ask for         HTTP 429             gateway
     ├── Timeout          the deadline passed first              DEADLINE_EXCEEDED
     └── ServerError      anything else the server did           HTTP 404 and 5xx, every other code
@@ -13,7 +14,8 @@ Comes in: statuses and messages as the transports saw them. Knows nothing of grp
 
 Triton drops the status of an error inside a stream: gRPC sends the message alone, and HTTP sends
 400 whatever it was. So a model may put its status in front of the message, as in
-`[UNAVAILABLE] the engine is full`; that mark outranks the rest and isn't shown.
+`[UNAVAILABLE] the engine is full`; that mark outranks the rest and isn't shown. Triton's own words
+for a model that starts, stops or is loaded anew have none, and are known by themselves.
 """
 
 import json
@@ -26,6 +28,11 @@ _PREFIXES = re.compile(
     r"|Failed to process the request\(s\) for model '[^']*', message: )+"
 )
 _MARK = re.compile(r"\[([A-Z_]+)\] ")
+# What tritonserver 2.51.0 itself says with the status UNAVAILABLE, which a stream doesn't have.
+_AWAY = re.compile(
+    r"Server is stopping|Server not ready"
+    r"|Request for unknown model: '[^']*' (?:has no available versions|.*not at ready state)"
+)
 _TRACEBACK = re.compile(r"\s*(?:\n\s*At:\n|Traceback \(most recent call last\)).*", re.DOTALL)
 
 
@@ -69,6 +76,7 @@ _KINDS: dict[int | str, type[ClientError]] = {
     "INVALID_ARGUMENT": InvalidRequest,
     "INVALID_ARG": InvalidRequest,  # as Triton's models spell it
     "UNAVAILABLE": Unavailable,
+    "CANCELLED": Unavailable,  # by a server that stops: who cancels by himself reads no error
     "DEADLINE_EXCEEDED": Timeout,
 }
 
@@ -78,6 +86,8 @@ def from_status(status: int | str, message: str) -> ClientError:
     message = " ".join(_TRACEBACK.sub("", _PREFIXES.sub("", message, count=1)).split())
     if mark := _MARK.match(message):
         status, message = mark[1], message[mark.end() :]
+    elif _AWAY.match(message):
+        status = "UNAVAILABLE"
     return _KINDS.get(status, ServerError)(message or f"the server answered {status}")
 
 
