@@ -33,6 +33,8 @@ _AWAY = re.compile(
     r"Server is stopping|Server not ready"
     r"|Request for unknown model: '[^']*' (?:has no available versions|.*not at ready state)"
 )
+# What grpc.aio (1.85) says, as INTERNAL, of a call whose connection broke while it was begun.
+_CUT = "Internal error from Core"
 _TRACEBACK = re.compile(r"\s*(?:\n\s*At:\n|Traceback \(most recent call last\)).*", re.DOTALL)
 
 
@@ -95,6 +97,8 @@ def from_grpc(code: str, details: str, url: str) -> ClientError:
     """The error of a gRPC call; `code` is its name, such as UNAVAILABLE."""
     if details.startswith(("failed to connect to all addresses", "errors resolving")):
         return unreachable(url, details.rsplit(": ", 1)[-1].rstrip("]"))
+    if details == _CUT:
+        return Unavailable(f"the connection to {url} was cut: send the request again")
     return from_status(code, details)
 
 

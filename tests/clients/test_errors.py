@@ -77,6 +77,12 @@ def test_http_body(body: bytes, sentence: str) -> None:
     assert str(from_http(502, body)) == sentence
 
 
+def test_connection_that_breaks_under_a_call_is_unavailable() -> None:
+    error = from_grpc("INTERNAL", "Internal error from Core", "x:1")
+    assert isinstance(error, Unavailable)
+    assert str(error) == "the connection to x:1 was cut: send the request again"
+
+
 @pytest.mark.parametrize(
     ("details", "reason"),
     [
