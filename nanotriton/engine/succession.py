@@ -73,10 +73,14 @@ class NewestEngine:
         self._thread.start()
 
     def close(self) -> None:
-        """Leave every engine; what is under way fails."""
+        """Leave every engine once what was asked of it has ended: Triton waits for no stream."""
         self._closing.set()
         self._thread.join()
-        for client in (self.current.client, *(client for _, client in self._retired)):
+        clients = [self.current.client, *(client for _, client in self._retired)]
+        deadline = time.monotonic() + LONGEST_STREAM_S
+        while any(one.num_running for one in clients) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        for client in clients:
             client.close()
 
     def _wait_first(self, timeout_s: float) -> ServedVersion:
@@ -121,19 +125,20 @@ class NewestEngine:
 
 
 def wait_unused(client: EngineClient, path: Path) -> None:
-    """Wait for what was begun on the engine at `path`, if another takes its place.
+    """Wait for what was begun on the engine at `path`, before it is ended.
 
-    Without another one the server ends, and has waited already. Gives up after LONGEST_STREAM_S,
-    or when the engine doesn't answer.
+    If another takes its place, what comes until everybody knows that is waited for too; else the
+    server ends and takes nothing new. Gives up after LONGEST_STREAM_S, or when the engine doesn't
+    answer.
     """
     unused_since = started = time.monotonic()
-    while sibling_sockets(path) and time.monotonic() - started < LONGEST_STREAM_S:
+    while time.monotonic() - started < LONGEST_STREAM_S:
         try:
             stats = client.stats()
         except NanotritonError:
             return
         if stats["num_running"] or stats["num_waiting"]:
             unused_since = time.monotonic()
-        elif time.monotonic() - unused_since > UNUSED_S:
+        elif not sibling_sockets(path) or time.monotonic() - unused_since > UNUSED_S:
             return
         time.sleep(POLL_S)

@@ -10,7 +10,7 @@ from pathlib import Path
 from running import RunningServer, start_server, wait_until
 from tritonclient.grpc import InferenceServerClient
 
-from clients import ClientError
+from clients import ClientError, CompletionClient
 from nanotriton.engine.protocol import find_sockets
 
 LONG = {"max_tokens": 100, "ignore_eos": True, "temperature": 2.0}
@@ -82,3 +82,28 @@ def test_no_request_fails_while_versions_change(demo_repository: Path, tmp_path:
     finally:
         triton.close()
         assert server.stop() == 0
+
+
+def test_streams_end_whole_when_their_server_is_told_to_stop(
+    demo_repository: Path, tmp_path: Path
+) -> None:
+    server = start_server(demo_repository, tmp_path / "log")
+    lengths: list[int | None] = []
+
+    def read(client: CompletionClient, has_begun: threading.Barrier) -> None:
+        with client.stream("def f(", **LONG | {"max_tokens": 480, "n": 2}) as stream:
+            next(stream)
+            has_begun.wait(30)
+            lengths.append([*stream][-1].completion_tokens)
+
+    with server.client(retries=0) as client:
+        has_begun = threading.Barrier(5)
+        readers = [threading.Thread(target=read, args=(client, has_begun)) for _ in range(4)]
+        for one in readers:
+            one.start()
+        has_begun.wait(30)
+        assert server.stop() == 0
+        for one in readers:
+            one.join()
+
+    assert lengths == [2 * 480] * 4

@@ -65,9 +65,9 @@ class TritonPythonModel:
                 send_error(sender, error)
 
     def finalize(self) -> None:
-        """Leave the engine."""
-        self._watch.close()
+        """Leave the engine, once the streams have ended."""
         self._newest.close()
+        self._watch.close()
         if self._spans:
             self._spans.close()
 

@@ -83,7 +83,7 @@ class TritonPythonModel:
             Answer(request, self._client, self._watch, self._table, self._spans).start()
 
     def finalize(self) -> None:
-        """End the engine, once streams that began on it have ended when another takes its place."""
+        """End the engine, once streams that began on it have ended."""
         wait_unused(self._client, self._path)
         self._stopping.set()
         self._metrics.join()
