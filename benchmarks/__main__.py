@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from benchmarks import offline, options, served
+from benchmarks import offline, options, recovery, served
 from benchmarks.peers.catalogue import PeerError
 from nanotriton.errors import NanotritonError
 
@@ -19,6 +19,8 @@ EXAMPLES = """examples (with a server running: make run):
 without one:
   python -m benchmarks gateway --cached --rounds 1000
   python -m benchmarks keystrokes --users 100 --kill
+  python -m benchmarks failover --users 32 --json failover.json
+  python -m benchmarks drill --backup-every 5
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
@@ -69,6 +71,16 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "many people type through the gateway; all must be booked",
             options.add_keystrokes,
             served.keystrokes,
+        ),
+        "failover": _Command(
+            "servers die, are replaced or take another version while people ask",
+            options.add_failover,
+            recovery.failover,
+        ),
+        "drill": _Command(
+            "a place is lost with all it had: traffic moves, the ledger is restored",
+            options.add_drill,
+            recovery.drill,
         ),
         "soak": _Command(
             "many clients at once; both doors must agree", options.add_soak, served.soak
