@@ -11,7 +11,17 @@ NATIVE = setup.py $(wildcard nanotriton/native/*.cpp nanotriton/native/*.h)
 CHECKPOINT = demo
 GPU_BUILD = build/gpu
 
-.PHONY: run test lint gpu peers clean
+# What there is to build images with, and words for it (docs/DEPLOY.md).
+CONTAINER_TOOL ?= $(firstword $(notdir $(foreach tool,docker podman buildah,$(shell command -v $(tool)))))
+BUILD_OPTIONS ?=
+IMAGES ?= server-cpu gateway export server
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+BUILD = $(or $(CONTAINER_TOOL),$(error install docker, podman or buildah)) build \
+    $(if $(filter docker,$(CONTAINER_TOOL)),,--format docker) $(BUILD_OPTIONS) \
+    --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
+
+.PHONY: run test lint gpu peers images secrets container-test clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -35,6 +45,21 @@ gpu: $(VENV)/.gpu  ## on a machine with an NVIDIA GPU: a plan of CHECKPOINT, its
 peers: $(VENV)/.run  ## other engines on the same weights, each in its own environment
 	$(BIN)/python -m benchmarks peers --install
 	$(BIN)/python -m benchmarks peers --json peers.json
+
+images: $(IMAGES:%=image-%)  ## the images IMAGES, by docker, podman or buildah
+
+image-%:
+	$(BUILD) -f docker/$*.Dockerfile --target $* -t nanotriton/$*:$(VERSION) .
+
+image-server-cpu: # without a model, and with the demo model
+	$(BUILD) -f docker/server-cpu.Dockerfile --target server -t nanotriton/server-cpu:$(VERSION) .
+	$(BUILD) -f docker/server-cpu.Dockerfile --target demo -t nanotriton/server-cpu:$(VERSION)-demo .
+
+secrets:  ## what docker/compose.yaml needs: passwords, a token, a self-signed certificate
+	@sh docker/secrets.sh
+
+container-test: $(VENV)/.test  ## builds and runs the images with buildah and podman; takes minutes
+	BUILD_OPTIONS="$(BUILD_OPTIONS)" $(BIN)/python -m pytest -m containers -s tests/docker
 
 clean:  ## what run and test made, the virtual environment too
 	rm -rf nanotriton/native/*.so $(VENV) benchmarks/.venvs peers.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -51,13 +51,18 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much is asked: so many workers, each so many pairs; `key` is a bearer token."""
+    """How much is asked: so many workers, each so many pairs; `key` is a bearer token.
+
+    A worker waits `pause_s` before each request, on average (exponential). Without a pause many
+    workers ask for more than the machine can do, and who comes last waits for all of it.
+    """
 
     num_streams: int
     rounds: int
     max_tokens: int
     prompt: str
     key: str | None = None
+    pause_s: float = 0.0
 
 
 def measure_gateway(grpc_url: str, gateway_url: str, load: Load) -> list[Added]:
@@ -88,6 +93,8 @@ async def _work(
         prompt = f"{load.prompt}  # {run}.{number}.{index}"
         timed = {}
         for way in order.sample((DIRECT, THROUGH), 2):
+            if load.pause_s:
+                await asyncio.sleep(order.expovariate(1 / load.pause_s))
             if way == DIRECT:
                 timed[way] = await _ask_directly(client, load, prompt)
             else:

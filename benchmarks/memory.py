@@ -7,6 +7,7 @@ what the server was asked meanwhile.
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,9 @@ class MemoryWatch:
     """Samples every process of the server that serves `repository`, until it is closed."""
 
     def __init__(self, repository: Path, every_s: float) -> None:
-        self.engine = EngineClient(find_sockets(repository)[-1])
+        if not (sockets := find_sockets(repository)):
+            raise ValueError(f"no server of {repository} runs here: start it with nanotriton serve")
+        self.engine = EngineClient(sockets[-1])
         self.engine.wait_ready(10)
         self._pids = _processes(int(self.engine.stats()["pid"]))
         self._every_s = every_s
@@ -61,9 +64,10 @@ class MemoryWatch:
         ]
 
     def _run(self) -> None:
-        self._sample()
-        while not self._stopping.wait(self._every_s):
+        with suppress(FileNotFoundError):  # `close` meets it too, and says so
             self._sample()
+            while not self._stopping.wait(self._every_s):
+                self._sample()
 
     def _sample(self) -> None:
         self._times.append(time.monotonic())

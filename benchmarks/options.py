@@ -43,6 +43,12 @@ def add_gateway(add: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--max-tokens", type=count, default=32, help="default: %(default)s")
     add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
+    add.add_argument(
+        "--pause-ms",
+        type=float,
+        default=0,
+        help="of a worker before each request, on average; default: none",
+    )
     add.add_argument("--key", help="of the gateway, unless it is open")
     add.add_argument(
         "--cached",

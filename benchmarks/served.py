@@ -48,7 +48,9 @@ def gateway(args: argparse.Namespace) -> int:
         return cached(args)
     rows = []
     for num_streams in args.streams:
-        load = GatewayLoad(num_streams, args.rounds, args.max_tokens, args.prompt, args.key)
+        load = GatewayLoad(
+            num_streams, args.rounds, args.max_tokens, args.prompt, args.key, args.pause_ms / 1e3
+        )
         rows += measure_gateway(args.grpc_url, args.gateway_url, load)
     if printed_json(args, rows):
         return 0

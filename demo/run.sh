@@ -9,6 +9,7 @@ grpc_port=${GRPC_PORT:-8001}
 metrics_port=${METRICS_PORT:-8002}
 gateway_port=${GATEWAY_PORT:-8080}
 state=${STATE:-gateway-state}
+gateway_log=${GATEWAY_LOG:-gateway.log}
 prompt='def fib(n):'
 
 nanotriton serve --model-repository "$repository" --http-port "$http_port" \
@@ -25,18 +26,22 @@ stop() { # the gateway first, so that what runs may end
 # A background process of sh ignores Ctrl-C, so it is told by SIGTERM to finish and stop.
 trap stop INT TERM EXIT
 
-# Wait until a command succeeds; what a process says that ends instead is this script's end.
+# Wait until a command succeeds; a process that ends instead ends this script, with its last words.
 await() { # PROCESS COMMAND...
     process=$1
     shift
     until "$@" 2>/dev/null; do
-        kill -0 "$process" 2>/dev/null || { wait "$process"; exit; }
+        if ! kill -0 "$process" 2>/dev/null; then
+            [ "$process" != "$gateway" ] || tail -n 1 "$gateway_log" >&2
+            wait "$process"
+            exit
+        fi
         sleep 0.3
     done
 }
 await $server python -m clients ready --url "localhost:$grpc_port"
 python -m gateway serve --open --port "$gateway_port" --backend "stable=localhost:$grpc_port" \
-    --state "$state" 2>"${GATEWAY_LOG:-gateway.log}" &
+    --state "$state" 2>"$gateway_log" &
 gateway=$!
 await $gateway python -m clients ready --protocol gateway --url "localhost:$gateway_port"
 

@@ -56,10 +56,10 @@ ROUNDINGS = {
     "awq": "channels that meet large activations are scaled up",
     "nearest": "without calibration",
 }
-# Up to so many rows a step only reads weights, and fewer bytes win; above, 8-bit rows compute as
-# fast and closer (GPT-2 124M, processor time by rows, int4 over int8: 0.47 at 1, 0.58 at 2, 0.79 at
-# 4, 0.91 to 1.06 at 6, 0.95 to 1.02 at 8; docs/ENGINE_SPEED.md).
-MAX_DECODE_ROWS = 4
+# Up to so many rows a step mostly reads weights, and fewer bytes win; above, 8-bit rows compute as
+# fast and closer (GPT-2 124M, two threads on a quiet machine, int4 over int8: 0.50 at 1 row, 0.54
+# at 2, 0.73 at 4, 0.88 at 8, 1.09 at 16; docs/ENGINE_SPEED.md).
+MAX_DECODE_ROWS = 8
 PACKAGES = ("nanotriton", "numpy", "onnx", "onnxruntime")
 
 

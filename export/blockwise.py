@@ -3,8 +3,8 @@
 The linears of the blocks have 4-bit weights, in blocks along a column with a scale each
 (com.microsoft.MatMulNBits). A step of few rows only reads weights, so this is the fastest form
 there; activations are rounded to 8 bits a block at run time. Embeddings and head are those of
-`export.embeddings`. Knows nothing of checkpoints, nor of the
-graph with 8-bit rows (`export.quantized`).
+`export.embeddings`. Knows nothing of checkpoints, nor of the graph with 8-bit rows
+(`export.quantized`).
 
 Measured on the demo model, mean KL on 16,459 tokens of code, with GPTQ (`export.compensation`):
 1.9e-2; in blocks of 128, 64 and 32 1.7e-2, 1.5e-2 and 1.4e-2, which cost time; without GPTQ 7.5e-2

@@ -20,8 +20,8 @@ from nanotriton.contract import GRAPH_FILE
 
 OPSET = 20
 CONTRIB_DOMAIN = "com.microsoft"
-# Readers map the file into memory, which needs offsets at page boundaries.
-ALIGNMENT_BYTES = 4096
+# A cache line: readers map whole pages and step to the offset, kernels load aligned vectors.
+ALIGNMENT_BYTES = 64
 # Smaller ones (axes, scales) stay in the graph, where checkers and optimisers look for them.
 MIN_EXTERNAL_BYTES = 1024
 

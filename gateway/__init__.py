@@ -2,6 +2,6 @@
 
 It speaks to Triton through `clients` alone. The way of a request, each stage a package or module:
 
-    identity ▶ limits ▶ budget ▶ sessions ▶ caches ▶ admission ▶ routing ▶ breaker ▶ Triton
-                                                                   └──▶ ledger, metrics, traces
+    identity ▶ budget ▶ limits ▶ session ▶ routing ▶ caches ▶ queue ▶ breaker ▶ Triton
+                                                                └──▶ ledger, metrics, log, traces
 """

@@ -112,6 +112,12 @@ def _add_insight_options(group: "argparse._ArgumentGroup") -> None:
         help="who sees /metrics and /stats: whoever asks from a private address and through no "
         "proxy, or admins alone; default: %(default)s",
     )
+    add(
+        "--insight-token-file",
+        type=Path,
+        metavar="FILE",
+        help="whoever sends what it holds as a bearer token sees them too, and nothing else",
+    )
     add("--trace-url", metavar="URL", help="send spans there by OTLP/HTTP; default: none")
     _number(add, "--trace-rate", _DEFAULT.tracing.rate, "trace one in so many requests")
 
@@ -144,6 +150,7 @@ def config_of(args: argparse.Namespace) -> Config:
         jwt=_jwt_of(args),
         log_prompts=args.log_prompts,
         is_insight_near=args.insight == "near",
+        insight_token=_secret_of(args.insight_token_file),
         drain_delay_s=args.drain_delay_s,
         max_connections=args.max_connections,
         limits=Limits(
@@ -164,10 +171,12 @@ def _jwt_of(args: argparse.Namespace) -> JwtConfig | None:
         if args.jwt_issuer or args.jwt_secret_file or args.jwks_file:
             raise ConfigError("tokens are accepted for one audience: give --jwt-audience too")
         return None
-    secret = os.environ.get(SECRET_VARIABLE)
-    if args.jwt_secret_file is not None:
-        secret = read_secret(args.jwt_secret_file)
+    secret = _secret_of(args.jwt_secret_file) or os.environ.get(SECRET_VARIABLE)
     return JwtConfig(args.jwt_audience, args.jwt_issuer, secret, args.jwks_file)
+
+
+def _secret_of(file: Path | None) -> str | None:
+    return None if file is None else read_secret(file)
 
 
 def _shown(config: Config) -> str:

@@ -128,6 +128,7 @@ class Config:
     jwt: JwtConfig | None = None
     log_prompts: bool = False
     is_insight_near: bool = True  # /metrics and /stats for private addresses, not for admins alone
+    insight_token: str | None = field(default=None, repr=False)  # what a scraper shows instead
     drain_delay_s: float = 0.0  # between "not ready" and the closed door, for load balancers
     canary_ttl_s: float = 3.0
     max_connections: int = 2048

@@ -93,11 +93,6 @@ class RateLimiter:
         self._local = Windows(MemoryStorage())
         self._shared = Windows(_redis_storage(link)) if link else self._local
 
-    @property
-    def is_degraded(self) -> bool:
-        """Whether gateways that should share their counts don't, for want of Redis."""
-        return self._link is not None and not self._link.is_up
-
     async def take(self, caller: Caller, tokens: int) -> Allowance:
         """Count a request and reserve its tokens; raises RateLimited, and then nothing counts."""
         demands = self._demands(caller, tokens)

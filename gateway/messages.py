@@ -18,6 +18,8 @@ Outcome = Literal[
     "ok", "cached", "typeahead", "superseded", "disconnected", "timeout", "refused", "failed",
     "interrupted",
 ]  # fmt: skip
+# Nobody read such an answer to its end: its tokens are waste.
+WASTED: frozenset[Outcome] = frozenset({"superseded", "disconnected", "timeout", "failed"})
 
 
 @dataclass(frozen=True, slots=True)

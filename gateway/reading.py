@@ -64,7 +64,7 @@ async def _fill(chunks: asyncio.Queue[_Got], stream: AsyncStream) -> None:
             async for chunk in stream:
                 chunks.put_nowait(chunk)
         chunks.put_nowait(None)
-    except Exception as error:
+    except Exception as error:  # whatever it is: who reads would wait for ever
         chunks.put_nowait(error)
 
 

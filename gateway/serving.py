@@ -40,10 +40,25 @@ def serve(config: Config) -> int:
     except ValueError as error:
         raise ConfigError(f"--max-connections: {error}") from error
     server = DrainingServer(server_config(app, parts), parts)
-    server.run()
+    server.run([bound_socket(config.host, config.port)])
     if not server.started:
-        raise ConfigError(f"{config.host}:{config.port} can't be used: choose another --port")
+        raise ConfigError("the gateway could not start: its log above says why")
     return 0
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Where uvicorn is to listen; raises ConfigError. uvicorn itself ends the process instead."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"{host}:{port} can't be listened on ({error.strerror}): stop what has it, or give "
+            "another --host or --port"
+        ) from None
+    return bound
 
 
 def server_config(app: object, parts: Parts) -> uvicorn.Config:
@@ -51,8 +66,6 @@ def server_config(app: object, parts: Parts) -> uvicorn.Config:
     config = parts.config
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        host=config.host,
-        port=config.port,
         loop="uvloop",
         http=protocol_of(parts.connections),
         ws="none",

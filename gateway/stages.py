@@ -36,18 +36,11 @@ class Budgets(Protocol):
         """Headers that warn of the soft limit, or none; raises BudgetSpent."""
 
 
-class Ticket(Protocol):
-    """A request's place in its session."""
-
-    def check(self) -> None:
-        """Raises Superseded when a newer request took the place."""
-
-
 class Sessions(Protocol):
     """One request at a time for each typing person (gateway.sessions)."""
 
-    def begin(self, caller: Caller, session: str | None, cancel: Callable[[], None]) -> Ticket:
-        """Take the place; `cancel` is called when a newer request takes it."""
+    def begin(self, caller: Caller, session: str | None, cancel: Callable[[], None]) -> Any:
+        """Take the place; `cancel` is called when a newer request takes it. Gives a ticket."""
 
     def end(self, ticket: Any) -> None:
         """Give it back."""

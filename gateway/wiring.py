@@ -99,7 +99,8 @@ def build_parts(config: Config) -> Parts:
     routes = Routes(_document(config), breakers.may_ask, config.model)
     shadows: Shadows[Any] = Shadows(upstream.send, metrics.shadowed)
     traces = traces_to(config.tracing.url, config.tracing.rate)
-    admission = Admission(config.crowding.max_running, config.crowding.max_waiting)
+    crowding, at_once = config.crowding, config.key_limits.max_concurrent
+    admission = Admission(crowding.max_running, crowding.max_waiting, at_once)
     stages = Stages(
         routes=routes,
         limiter=RateLimiter(config.key_limits, link),
@@ -129,6 +130,10 @@ def build_parts(config: Config) -> Parts:
     metrics.watch_queue(lambda: admission.crowd.running, lambda: admission.crowd.waiting)
     metrics.watch_ledger(lambda: ledger.num_unread_bytes)
     metrics.watch_requests(lambda: parts.service.num_running)
+    traffic = parts.connections
+    metrics.watch_connections(lambda: traffic.traffic.open, lambda: traffic.traffic.silent)
+    if link:
+        metrics.watch_redis(lambda: link.is_up)
     discovery = Discovery(routes, upstream.client)
     parts.starting = [partial(_reload, parts.book), discovery.ask_all]
     parts.running = [discovery.watch, parts.book.watch]

@@ -15,6 +15,8 @@ need redis-server redis-server
 need postgresql /usr/lib/postgresql/*/bin/postgres
 need chromium chromium chromium-browser google-chrome
 need neovim nvim
+need nginx-light nginx
+need docker-compose docker-compose
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"

@@ -12,6 +12,7 @@ import gateway.__main__ as gateway
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
 from benchmarks import torch_int8
+from nanotriton import probe
 from nanotriton.engine import process
 
 PARSERS = {
@@ -21,6 +22,7 @@ PARSERS = {
     "export": export.build_parser(),
     "gateway": gateway.build_parser(),
     "nanotriton": nanotriton.build_parser(),
+    "probe": probe.build_parser(),
     "torch_int8": torch_int8.build_parser(),
     "training": training.build_parser(),
 }

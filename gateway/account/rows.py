@@ -6,16 +6,14 @@ columns. Knows no file and no database.
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from operator import attrgetter
 from typing import Any
 
-from gateway.messages import Caller, CompletionRequest, Finished, Outcome, Served
+from gateway.messages import WASTED, Caller, CompletionRequest, Finished, Outcome, Served
 
 INTERRUPTED: Outcome = "interrupted"
-# Tokens of these were written for nobody; the engine counts its cancelled requests the same way.
-_WASTED: frozenset[Outcome] = frozenset({"superseded", "disconnected", "failed"})
 _NOWHERE = Served("", "", "", "")
 
 
@@ -74,27 +72,16 @@ def begun_row(
 
 def finished_row(finished: Finished, caller: Caller, cost_micros: int) -> Row:
     """The row of a request that has ended."""
-    request, served, times = finished.request, finished.served or _NOWHERE, finished.times
-    usage = finished.usage
-    return Row(
-        request.id,
-        caller.key_id,
-        caller.prefix,
-        caller.tenant,
-        served.model,
-        served.version,
-        served.precision,
-        served.backend,
-        times.started_at,
-        request.stream,
-        _hash_user(caller, request.user),
-        finished.outcome,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.completion_tokens if finished.outcome in _WASTED else 0,
-        cost_micros,
-        times.total_s,
-        times.first_text_s,
+    usage, times = finished.usage, finished.times
+    return replace(
+        begun_row(caller, finished.request, finished.served, times.started_at),
+        outcome=finished.outcome,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        wasted_tokens=usage.completion_tokens if finished.outcome in WASTED else 0,
+        cost_micros=cost_micros,
+        latency_s=times.total_s,
+        ttft_s=times.first_text_s,
     )
 
 

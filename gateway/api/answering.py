@@ -73,7 +73,7 @@ class Answering(Response):
             error = self._flight.landed()  # it came while a piece was being sent
             if error is None:
                 raise
-        except Exception:
+        except Exception:  # the door: no traceback leaves it
             _LOG.exception("request %s failed", self._flight.request.id)
             error = unexpected()
         if error is None or isinstance(error, Disconnected):

@@ -2,10 +2,13 @@
 
 A scraper of the same machine or private network that comes straight needs no key; through a proxy
 (which says so in a header), or from elsewhere, it takes one of the role admin. Where a balancer
-hides the addresses of strangers behind its own, `--insight admin` asks everybody for one.
+hides the addresses of strangers behind its own, `--insight admin` asks everybody for one. A scraper
+may have a token of its own, `--insight-token-file`, which opens nothing else.
 """
 
+import hmac
 import ipaddress
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -18,9 +21,17 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 async def require_near(request: Request, parts: PartsOf) -> None:
-    """Let admins pass, and near ones where they may; raises Unauthorized or Forbidden."""
+    """Let scrapers and admins pass, and near ones where they may; raises as `require_admin`."""
+    if has_token(request, parts.config.insight_token):
+        return
     if not (parts.config.is_insight_near and is_near(request)):
         await require_admin(await caller_of(request))
+
+
+def has_token(request: Request, token: str | None) -> bool:
+    """Whether the request shows the scrapers' token; compared in constant time."""
+    shown = request.headers.get("authorization", "")
+    return token is not None and hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
 
 
 def is_near(request: Request) -> bool:
@@ -54,5 +65,5 @@ async def stats(parts: PartsOf) -> dict[str, Any]:
             one.name: {"model": one.model, "version": one.version, "precision": one.precision}
             for one in routes.backends()
         },
-        "connections": parts.connections.traffic.open,
+        "connections": asdict(parts.connections.traffic),
     }

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.config import JsonDict
-from pydantic_core import ErrorDetails
 
 from gateway.errors import InvalidRequest
 
@@ -138,7 +137,7 @@ def read_values(kind: type[Body], values: Mapping[str, object]) -> Body:
         raise refusal(error.errors(include_url=False)[0], tuple(kind.model_fields)) from None
 
 
-def refusal(detail: "ErrorDetails | dict[str, Any]", names: tuple[str, ...]) -> InvalidRequest:
+def refusal(detail: Mapping[str, Any], names: tuple[str, ...]) -> InvalidRequest:
     """What a caller is told of one of pydantic's errors."""
     place = [str(part) for part in detail["loc"] if part != "body"]
     param = place[0] if place else None

@@ -103,7 +103,7 @@ def read_secret(path: Path) -> str:
     try:
         secret = path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the JWT secret file {path} can't be read: {error}") from error
+        raise ConfigError(f"the secret file {path} can't be read: {error}") from error
     check_secret(secret)
     return secret
 
@@ -112,7 +112,7 @@ def check_secret(secret: str) -> None:
     """Raise ConfigError for a secret that could be guessed."""
     if (size := len(secret.encode())) < MIN_SECRET_BYTES:
         raise ConfigError(
-            f"the JWT secret has {size} bytes, fewer than {MIN_SECRET_BYTES}: make one with "
+            f"the secret has {size} bytes, fewer than {MIN_SECRET_BYTES}: make one with "
             "`openssl rand -hex 32`"
         )
 

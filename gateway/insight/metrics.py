@@ -20,14 +20,12 @@ from prometheus_client.process_collector import ProcessCollector
 
 from gateway.errors import GatewayError
 from gateway.insight.recent import WINDOW_S, RecentTimes
-from gateway.messages import Finished, Outcome, Times, Usage
+from gateway.messages import WASTED, Finished, Outcome, Times, Usage
 
 NAMESPACE = "nanotriton_gateway"
 UNSERVED = ("none", "none", "none")  # refused before a version was chosen
 BREAKER_STATES = ("closed", "half-open", "open")
 CACHES: Mapping[Outcome, str] = {"cached": "responses", "typeahead": "typeahead"}
-# Whose answer nobody read to its end: their tokens are waste.
-WASTED: frozenset[Outcome] = frozenset({"superseded", "disconnected", "timeout", "failed"})
 
 # From a cache's answer to what a person at an editor still waits for, then to long completions.
 REQUEST_BUCKETS_S = (
@@ -120,6 +118,16 @@ class Metrics:
     def watch_ledger(self, num_bytes: Callable[[], float]) -> None:
         """Where the bytes of the journal are read from that the database doesn't have yet."""
         self._ledger_bytes.set_function(num_bytes)
+
+    def watch_connections(self, opened: Callable[[], float], silent: Callable[[], float]) -> None:
+        """Where the connections are read from: all, and those without a request."""
+        self._connections.labels("open").set_function(opened)
+        self._connections.labels("silent").set_function(silent)
+
+    def watch_redis(self, is_up: Callable[[], float]) -> None:
+        """Where it is read whether Redis answers; without Redis there is no such series."""
+        gauge = self._gauge("redis_up", "1 while Redis answers; else each gateway counts alone.")
+        gauge.set_function(is_up)
 
     def exposition(self, accept: str = "") -> Exposition:
         """The body for /metrics: OpenMetrics where the Accept header asks for it, else text."""
@@ -214,6 +222,7 @@ class Metrics:
         self._active = self._gauge("active_requests", "Requests under way, waiting or streamed.")
         self._running = self._gauge("queue_running", "Requests that Triton works on.")
         self._waiting = self._gauge("queue_waiting", "Requests that wait their turn.")
+        self._connections = self._gauge("connections", "Of callers.", "state")
         self._ledger_bytes = self._gauge("ledger_bytes_waiting", "Journal not in the database yet.")
         self._breaker = Enum(
             "breaker_state",
@@ -227,8 +236,8 @@ class Metrics:
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
         return Counter(name, told, labels, namespace=NAMESPACE, registry=self.registry)
 
-    def _gauge(self, name: str, told: str) -> Gauge:
-        return Gauge(name, told, namespace=NAMESPACE, registry=self.registry)
+    def _gauge(self, name: str, told: str, *labels: str) -> Gauge:
+        return Gauge(name, told, labels, namespace=NAMESPACE, registry=self.registry)
 
     def _histogram(
         self, name: str, told: str, buckets: tuple[float, ...], *labels: str

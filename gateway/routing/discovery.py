@@ -2,7 +2,7 @@
 
 Comes in: the routes and a client for each backend. Goes out: Told, of the version that Triton
 answers with (the highest one loaded, over gRPC) and, of a backend whose metrics page the routes
-name, its precision, checkpoint and context. What doesn't answer stays as it was known. A version
+name, its precision. What doesn't answer stays as it was known. A version
 that is loaded is known ASK_S later; until then accounts and caches name the one before.
 """
 
@@ -57,13 +57,7 @@ async def ask(backend: Backend, client: AsyncCompletionClient) -> Told:
     info = await client.describe(timeout_s=TIMEOUT_S)
     version = info.versions[-1] if info.versions else ""
     facts = await _facts(backend.metrics, version) if backend.metrics else {}
-    context = facts.get("context", "")
-    return Told(
-        version,
-        facts.get("precision", ""),
-        facts.get("checkpoint", ""),
-        int(context) if context.isdecimal() else None,
-    )
+    return Told(version, facts.get("precision", ""))
 
 
 async def _facts(address: str, version: str) -> dict[str, str]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, Strict, StringConstraints, TypeAdapter, ValidationError
 
 from gateway.errors import InvalidRequest
-from gateway.messages import Served
 
 MAX_BACKENDS = 64
 UNKNOWN = "unknown"  # what neither the document nor the backend says
@@ -52,11 +51,6 @@ class Backend:
                 raise ValueError(f"{field} is {value!r:.80}: give HOST:PORT, such as triton:8001")
 
     @property
-    def served(self) -> Served:
-        """What accounts and metrics call it."""
-        return Served(self.name, self.model, self.version, self.precision)
-
-    @property
     def aliases(self) -> tuple[str, str, str]:
         """What a request's `model` may be: MODEL, MODEL@VERSION and MODEL:BACKEND."""
         return self.model, f"{self.model}@{self.version}", f"{self.model}:{self.name}"
@@ -82,12 +76,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a backend tells of itself; "" and None where it doesn't."""
+    """What a backend tells of itself; "" where it doesn't."""
 
     version: str
     precision: str = ""
-    checkpoint: str = ""  # the first digits of its SHA-256
-    context: int | None = None
 
 
 DOCUMENT = TypeAdapter(Document)

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.storage.database import Database
 
 DATABASE_VARIABLE = "GATEWAY_DATABASE"
+STATE_VARIABLE = "GATEWAY_STATE"
 STATE_FOLDER = Path("gateway-state")
 _FILE = "gateway.sqlite"
 
@@ -28,8 +29,9 @@ def add_database_options(
         "--state",
         type=Path,
         metavar="DIR",
-        default=STATE_FOLDER,
-        help="folder of the gateway's own files; default: %(default)s",
+        default=Path(os.environ.get(STATE_VARIABLE) or STATE_FOLDER),
+        help=f"folder of the gateway's own files; default: the environment's {STATE_VARIABLE}, "
+        f"or {STATE_FOLDER}",
     )
 
 

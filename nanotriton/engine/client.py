@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from nanotriton.engine.events import Event, Failure, is_final
+from nanotriton.engine.events import Event, Failure, TokenEvent, as_one, is_final
 from nanotriton.engine.protocol import Message, event_from_message, pack, unpack
 from nanotriton.engine.request import Settings
 from nanotriton.errors import NanotritonError, Unavailable
@@ -172,13 +172,26 @@ class EngineClient:
             self._fail(message["id"], Unavailable(STARTING))
 
     def _receive(self, dealer: "zmq.Socket[bytes]") -> None:
-        while dealer.poll(0):
-            for message in unpack(dealer.recv()):
-                if message["op"] == "stats":
-                    if future := self._stats.pop(message["id"], None):
-                        future.set_result(message["stats"])
-                else:
-                    self._deliver(event_from_message(message))
+        """Tell all that has come; a text's tokens of several steps at once, if they wait here.
+
+        So whoever is slower than the engine gets fewer, larger pieces, and keeps up.
+        """
+        told: dict[tuple[int, int], list[TokenEvent]] = {}
+        failures: list[Event] = []
+        for message in _waiting_messages(dealer):
+            if message["op"] == "stats":
+                if future := self._stats.pop(message["id"], None):
+                    future.set_result(message["stats"])
+                continue
+            event = event_from_message(message)
+            if isinstance(event, Failure):
+                failures.append(event)  # nothing follows it
+                continue
+            place = event.key[1], event.index
+            told[place] = [*told.pop(place, ()), event]  # at the end: a final one stays the last
+        events: list[Event] = [as_one(one) for one in told.values()]
+        for event in events + failures:
+            self._deliver(event)
 
     def _deliver(self, event: Event) -> None:
         request_id = event.key[1]
@@ -199,3 +212,13 @@ class EngineClient:
         if future := self._stats.pop(request_id, None):
             future.set_exception(error)
         self._deliver(Failure((b"", request_id), error))
+
+
+def _waiting_messages(dealer: "zmq.Socket[bytes]") -> Iterator[Message]:
+    """What can be read without waiting."""
+    while True:
+        try:
+            frame = dealer.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        yield from unpack(frame)

@@ -3,7 +3,9 @@
 A request has one text or, with `n`, several; each event is of one of them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from nanotriton.engine.logprobs import TokenLogprob
 from nanotriton.errors import NanotritonError
@@ -76,6 +78,19 @@ class Failure:
 
 
 Event = TokenEvent | Failure
+
+
+def as_one(events: Sequence[TokenEvent]) -> TokenEvent:
+    """Events of one text, in their order, as if they had come at once."""
+    if len(events) == 1:
+        return events[0]
+    return replace(
+        events[-1],
+        tokens=tuple(chain.from_iterable(one.tokens for one in events)),
+        num_healed=max(one.num_healed for one in events),
+        text="".join(one.text for one in events),
+        logprobs=tuple(chain.from_iterable(one.logprobs for one in events)),
+    )
 
 
 def is_final(event: Event) -> bool:

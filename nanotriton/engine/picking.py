@@ -65,8 +65,9 @@ def pick_tokens(sampled: list[Sampled], candidates: Candidates, healer: Healer) 
     num_candidates = candidates.logits.shape[1]
 
     def token_at(row: int) -> int:
-        if candidates.full is None or not rows[row][0].needs_all_logits(num_candidates):
+        if not rows[row][0].needs_all_logits(num_candidates):
             return int(candidates.tokens[row, columns[row]])
+        assert candidates.full is not None  # the plan asked for them
         logits = candidates.full[row]
         if changes_logits(settings[row]):
             logits = _penalized(logits, *rows[row])

@@ -69,7 +69,7 @@ class EngineServer:
         self._meter = Meter(time.time_ns() - time.monotonic_ns())
         self._path = path
         self._stdin = sys.stdin.fileno()
-        self._last_beat_s = 0.0
+        self._next_beat_s = 0.0
         self._router: zmq.SyncSocket = zmq.Context.instance().socket(zmq.ROUTER)
         self._outbox = Outbox(self._router)
         path.unlink(missing_ok=True)
@@ -81,9 +81,12 @@ class EngineServer:
 
     def run(self) -> None:
         """Step while there is work, sleep on the socket while there is none, until stdin ends."""
+        os.set_blocking(self._stdin, False)
         os.set_blocking(sys.stdout.fileno(), False)
-        while self._receive(0 if self._engine.has_work else IDLE_POLL_MS):
-            self._beat()
+        while self._beat():
+            if not self._engine.has_work:
+                self._sleep()
+            self._receive()
             self._outbox.flush()
             self._send(self._step())
 
@@ -92,12 +95,25 @@ class EngineServer:
         self._router.close()
         self._path.unlink(missing_ok=True)
 
-    def _beat(self) -> None:
-        """Tell the parent that the loop goes round; what it hasn't read yet says so as well."""
-        if (now := time.monotonic()) - self._last_beat_s >= BEAT_S:
-            self._last_beat_s = now
-            with contextlib.suppress(OSError):  # it is full, or the parent is gone
-                os.write(sys.stdout.fileno(), b"\n")
+    def _beat(self) -> bool:
+        """Twice a second tell the parent that the loop goes round; False when it is gone.
+
+        What it hasn't read yet says so as well.
+        """
+        if (now := time.monotonic()) < self._next_beat_s:
+            return True
+        self._next_beat_s = now + BEAT_S
+        with contextlib.suppress(OSError):  # it is full, or the parent is gone
+            os.write(sys.stdout.fileno(), b"\n")
+        try:
+            return bool(os.read(self._stdin, 1024))
+        except BlockingIOError:  # nothing was written, so nothing was closed
+            return True
+
+    def _sleep(self) -> None:
+        """Until a frame comes, or the parent is gone."""
+        if self._stdin in dict(self._poller.poll(IDLE_POLL_MS)):
+            self._next_beat_s = 0.0
 
     def _step(self) -> list[Event]:
         started = time.monotonic()
@@ -109,20 +125,18 @@ class EngineServer:
             self._meter.answered(self._engine.last_graph)
         return events
 
-    def _receive(self, timeout_ms: int) -> bool:
-        """Handle every frame that has come; False when the parent is gone."""
-        ready = dict(self._poller.poll(timeout_ms))
-        if self._stdin in ready and not os.read(self._stdin, 1024):
-            return False
-        if self._router in ready:
-            while self._router.poll(0):
-                peer, frame = self._router.recv_multipart()
-                try:
-                    for message in unpack(frame):
-                        self._handle(peer, message)
-                except MALFORMED as error:  # a stranger's frame must not end what others wait for
-                    print(f"engine: a frame was ignored: {error!r}", file=sys.stderr, flush=True)
-        return True
+    def _receive(self) -> None:
+        """Handle every frame that has come."""
+        while True:
+            try:
+                peer, frame = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                for message in unpack(frame):
+                    self._handle(peer, message)
+            except MALFORMED as error:  # a stranger's frame must not end what others wait for
+                print(f"engine: a frame was ignored: {error!r}", file=sys.stderr, flush=True)
 
     def _handle(self, peer: bytes, message: Message) -> None:
         key = (peer, message["id"])

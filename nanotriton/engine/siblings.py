@@ -11,9 +11,8 @@ mean log-probability come out, best first. Knows nothing of slots or batches.
 
 import math
 from dataclasses import replace
-from itertools import chain
 
-from nanotriton.engine.events import TokenEvent, Usage, Work
+from nanotriton.engine.events import TokenEvent, Usage, Work, as_one
 from nanotriton.engine.request import Request
 from nanotriton.engine.sequence import Sequence
 from nanotriton.tokenizer import Tokenizer
@@ -87,7 +86,7 @@ class Siblings:
 
     def _rank(self) -> list[TokenEvent]:
         """The n best texts, each in one event."""
-        texts = sorted((_whole(events) for events in self._held), key=_mean_logprob, reverse=True)
+        texts = sorted((as_one(events) for events in self._held), key=_mean_logprob, reverse=True)
         is_told = self.request.settings.logprobs is not None
         return [
             replace(one, index=index, logprobs=one.logprobs if is_told else ())
@@ -107,17 +106,6 @@ class Siblings:
             sum(one.drafted_tokens for one in all_work),
             sum(one.accepted_tokens for one in all_work),
         )
-
-
-def _whole(events: list[TokenEvent]) -> TokenEvent:
-    """One sequence's events as one."""
-    return replace(
-        events[-1],
-        tokens=tuple(chain.from_iterable(one.tokens for one in events)),
-        num_healed=max(one.num_healed for one in events),
-        text="".join(one.text for one in events),
-        logprobs=tuple(chain.from_iterable(one.logprobs for one in events)),
-    )
 
 
 def _mean_logprob(event: TokenEvent) -> float:

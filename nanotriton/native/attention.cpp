@@ -4,7 +4,7 @@
 // decode rows. Goes out: what the tokens attend; the new keys and values are written into the
 // slots, whose memory past and present share. The cache is read once, by the threads of ONNX
 // Runtime's own pool. Same inputs as the function of that name in the graph, which answers where
-// this library isn't loaded (export/attention.py). Nothing is read or written outside of the
+// this library isn't loaded (export/slot_attention.py). Nothing is read or written outside of the
 // tensors: sizes that don't fit each other are an error of the call.
 
 #include <climits>

@@ -127,6 +127,19 @@ def test_callback_that_raises_harms_no_other_request(service, capfd):
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
+def test_slow_reader_hears_of_several_steps_at_once_and_misses_nothing(service):
+    slow = Inbox()
+
+    def read_slowly(event: TokenEvent) -> None:
+        time.sleep(0.05)
+        slow(event)
+
+    service.client().submit(PROMPT, LONG, read_slowly)
+    fast = submit(service.client()).wait()
+    assert slow.wait() == fast
+    assert len(slow.events) < len(fast.tokens) / 2
+
+
 def test_request_while_nobody_listens_fails_at_once(lonely_client):
     started = time.monotonic()
     found = submit(lonely_client).wait()

@@ -52,7 +52,9 @@ def test_manifest_says_which_graph_serves_what(artifact_of):
     assert {"model.int4.onnx", "model.int4.onnx.data"} < manifest.files.keys()
 
 
-@pytest.mark.parametrize(("num_rows", "graph"), [(1, 1), (4, 1), (5, 0)], ids=str)
+@pytest.mark.parametrize(
+    ("num_rows", "graph"), [(1, 1), (MAX_DECODE_ROWS, 1), (MAX_DECODE_ROWS + 1, 0)], ids=str
+)
 def test_graph_that_answered_is_named(open_auto, ids, num_rows, graph):
     runner = open_auto()
     fill(runner, ids)

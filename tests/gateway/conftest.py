@@ -1,5 +1,7 @@
 """Fixtures of the gateway's tests: real gateways, and both databases for their accounts."""
 
+import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from playwright.sync_api import Browser
 from postgres import Postgres, start_postgres
 from running import RunningServer
 
+from gateway.insight.logs import configure_logs
 from gateway.storage import Database
 from tests.gateway.browser import Visit, running_browser, visiting
 from tests.gateway.gateways import RunningGateway, running_gateway
@@ -53,6 +56,19 @@ def database(database_url: str) -> Iterator[Database]:
     opened.upgrade()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is logged; the process's own handlers are back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logs(stream)
+    yield stream
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from gateway.identity.command import add_command
 from gateway.identity.minting import SECRET_VARIABLE
 from gateway.messages import Caller
 from gateway.storage import Database
-from gateway.storage.options import DATABASE_VARIABLE
+from gateway.storage.options import DATABASE_VARIABLE, STATE_VARIABLE
 
 SECRET = "0123456789abcdef" * 4
 
@@ -26,6 +26,14 @@ def run(*words: str) -> int:
     arguments = parser.parse_args(words)
     status: int = arguments.run(arguments)
     return status
+
+
+def test_environment_says_where_state_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    monkeypatch.delenv(DATABASE_VARIABLE, raising=False)
+
+    assert run("keys", "list") == 0
+    assert (tmp_path / "state" / "gateway.sqlite").exists()
 
 
 @pytest.fixture

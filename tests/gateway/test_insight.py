@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from running import RunningServer, wait_until
 
 from tests.gateway.gateways import RunningGateway, running_gateway
+from tests.gateway.keyed import bearer
 
 PROMPT = "def secret_of_ours("
 REQUESTS = "nanotriton_gateway_requests_total"
@@ -30,6 +31,7 @@ def test_requests_are_counted_and_timed(gateway: RunningGateway) -> None:
     with gateway.http() as http:
         stats = http.get("/stats").json()
     assert stats["latency"]["first_text_s"]["p50"] > 0
+    assert stats["connections"]["open"] >= 1
     assert "stable/nanotriton/1" in stats["versions"]
 
 
@@ -57,11 +59,18 @@ def test_insight_is_not_public(server: RunningServer, tmp_path: Path, path: str)
         assert http.get(path, headers=forwarded).status_code == 401
 
 
-def test_insight_is_for_admins_alone_where_the_operator_says_so(
+def test_insight_is_for_admins_and_scrapers_alone_where_the_operator_says_so(
     server: RunningServer, tmp_path: Path
 ) -> None:
-    with running_gateway(server, tmp_path, "--insight", "admin") as closed, closed.http() as http:
+    file, token = tmp_path / "token", "of a scraper, long enough to be good"
+    file.write_text(f"{token}\n")
+    words = ("--insight", "admin", "--insight-token-file", str(file))
+    with running_gateway(server, tmp_path, *words) as closed, closed.http() as http:
         assert http.get("/metrics").status_code == 401
+        assert http.get("/metrics", headers=bearer(f"{token}s")).status_code == 401
+        assert http.get("/metrics", headers=bearer(token)).status_code == 200
+        assert http.get("/v1/models", headers=bearer(token)).status_code == 401
+    assert token not in closed.log()
 
 
 def test_log_has_one_json_line_for_each_request_and_no_prompt(gateway: RunningGateway) -> None:

@@ -8,13 +8,12 @@ import sys
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from running import free_ports, wait_until
 
-from gateway.insight.logs import MAX_VALUE_CHARS, RequestLog, configure_logs
+from gateway.insight.logs import MAX_VALUE_CHARS, RequestLog
 from gateway.messages import Outcome, Usage
 from tests.gateway.finished import finished
 
@@ -30,19 +29,6 @@ async def app(scope, receive, send):
 configure_logs()
 uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False, lifespan="off")
 """
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What is logged; the process's own handlers are back afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure_logs(stream)
-    yield stream
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def lines(log: io.StringIO) -> list[dict[str, Any]]:

@@ -3,16 +3,13 @@
 import asyncio
 import io
 import json
-import logging
-from collections.abc import Iterator
 
-import pytest
 from collecting import Collector, path_up
 from running import RunningServer
 
 from clients import ServerError
 from gateway.flights import Flight
-from gateway.insight.logs import RequestLog, configure_logs
+from gateway.insight.logs import RequestLog
 from gateway.insight.metrics import Metrics
 from gateway.insight.observer import Insight
 from gateway.insight.traces import PassedOn, Traces, traces_to
@@ -24,18 +21,6 @@ from tests.gateway.finished import CALLER, finished
 from tests.gateway.gateways import routes_to
 
 PARENT = {"traceparent": f"00-{'c' * 32}-{'1' * 16}-01"}
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure_logs(stream)
-    yield stream
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 async def serve_one(server: RunningServer, metrics: Metrics, traces: Traces) -> None:

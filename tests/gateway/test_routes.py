@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest, NotFound, Unavailable
-from gateway.messages import Caller, CompletionRequest, Served
+from gateway.messages import Caller, CompletionRequest
 from gateway.routing.document import Backend, Document, Told, document_json, read_document
 from gateway.routing.routes import Routes
 
@@ -134,7 +134,8 @@ def test_backend_that_tells_its_version_is_found_by_it():
     by.learn(by.backends()[1], Told("7", "int8"))
     found = by.pick(ANN, request("nanotriton@7"))
 
-    assert found.served == Served("canary", "nanotriton", "7", "int8")
+    assert (found.name, found.model, found.version) == ("canary", "nanotriton", "7")
+    assert found.precision == "int8"
     assert "nanotriton:canary" in by.models
 
 

@@ -40,6 +40,15 @@ def key_of(state: Path, *words: str) -> str:
     return str(told["key"])
 
 
+def test_servers_own_bound_on_requests_at_once_holds_for_keys_without_one(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    with running_gateway(server, tmp_path, "--open", "--max-concurrent", "0") as none:
+        response = none.complete()
+    assert response.status_code == 429
+    assert error_of(response)["code"] == "max_concurrent"
+
+
 def test_nobody_gets_in_without_a_key(closed: RunningGateway) -> None:
     response = closed.complete()
     assert response.status_code == 401

@@ -1,6 +1,7 @@
 """What dies comes back: every process is killed in mid-stream, with no hand on the recovery."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -40,7 +41,9 @@ def works(server: RunningServer) -> bool:
     return True
 
 
-def kill_in_mid_stream(server: RunningServer, pid: Callable[[], int]) -> tuple[list[str], float]:
+def kill_in_mid_stream(
+    server: RunningServer, pid: Callable[[], int], number: int = signal.SIGKILL
+) -> tuple[list[str], float]:
     """Kill a process while a stream and a unary request run; what they ended with, and when."""
     errors: list[ClientError] = []
     victim = pid()
@@ -63,7 +66,7 @@ def kill_in_mid_stream(server: RunningServer, pid: Callable[[], int]) -> tuple[l
         with client.stream("def f(", timeout_s=30, **LONG) as stream:
             next(iter(stream))
             killed = time.monotonic()
-            os.kill(victim, signal.SIGKILL)
+            os.kill(victim, number)
             catch(lambda: [None for _ in stream] and None)
         thread.join(30)
     return [type(error).__name__ for error in errors], time.monotonic() - killed
@@ -76,6 +79,22 @@ def test_killed_engine_fails_what_runs_and_comes_back(fragile_server: RunningSer
     assert seconds < 3
     wait_until(lambda: works(fragile_server), 10)
     assert "reloading" not in fragile_server.log()  # the adapter alone brought it back
+
+
+def test_engine_that_hangs_in_a_step_is_replaced(demo_repository: Path, tmp_path: Path) -> None:
+    repository = Path(shutil.copytree(demo_repository, tmp_path / "repository"))
+    with (repository / "gpt" / "config.pbtxt").open("a") as config:
+        config.write('parameters { key: "step_timeout_ms" value { string_value: "3000" } }\n')
+    running = start_server(repository, tmp_path / "log")
+    try:
+        pid = engine_pid(running)
+        ended, seconds = kill_in_mid_stream(running, lambda: pid, signal.SIGSTOP)
+        assert ended == ["Unavailable", "Unavailable"], running.log()
+        assert seconds > 2  # it had its time
+        wait_until(lambda: works(running), 20)
+        assert engine_pid(running) != pid
+    finally:
+        assert running.stop() == 0
 
 
 @pytest.mark.parametrize("model", ["preprocessing", "gpt", "postprocessing", "completion_stream"])

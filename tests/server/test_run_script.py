@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,30 @@ def test_run_shows_a_completion_and_ends_with_ctrl_c(
     assert f"http://localhost:{ports['GATEWAY_PORT']}/" in text
     assert "stopping: requests under way may finish" in text
     assert "0 requests may end" in (tmp_path / "gateway").read_text()
+
+
+def test_run_tells_why_the_gateway_cannot_start(demo_repository: Path, tmp_path: Path) -> None:
+    names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")
+    ports = dict(zip(names, map(str, free_ports(3)), strict=True))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            ["sh", str(ROOT / "demo/run.sh")],
+            env={
+                **{**os.environ, **ports, "PATH": path, "REPOSITORY": str(demo_repository)},
+                **{"GATEWAY_PORT": port, "STATE": str(tmp_path / "state")},
+                "GATEWAY_LOG": str(tmp_path / "gateway"),
+            },
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+
+    assert done.returncode != 0
+    assert f"127.0.0.1:{port} can't be listened on (Address already in use)" in done.stderr
 
 
 def test_run_ends_when_the_server_cannot_start(tmp_path: Path) -> None:
