@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from benchmarks import bench, load_command, offline, options, served, timing_options, timings
+from benchmarks import (
+    bench,
+    load_command,
+    offline,
+    options,
+    recovery,
+    served,
+    timing_options,
+    timings,
+)
 from benchmarks.peers.catalogue import PeerError
 from clients import ClientError
 from nanotriton.errors import NanotritonError
@@ -23,6 +32,8 @@ without one:
   python -m benchmarks keystrokes --users 100 --kill
   python -m benchmarks load --target gateway triton --users 1 8 32 100 --rounds 5
   python -m benchmarks load --shape typing --find-most --users 8 200
+  python -m benchmarks failover --users 32 --json failover.json
+  python -m benchmarks drill --backup-every 5
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
@@ -88,6 +99,16 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "users, chance arrivals or typing people: times, goodput, cost, on any server",
             load_command.add_load,
             load_command.load,
+        ),
+        "failover": _Command(
+            "servers die, are replaced or take another version while people ask",
+            options.add_failover,
+            recovery.failover,
+        ),
+        "drill": _Command(
+            "a place is lost with all it had: traffic moves, the ledger is restored",
+            options.add_drill,
+            recovery.drill,
         ),
         "soak": _Command(
             "many clients at once; both doors must agree", options.add_soak, served.soak

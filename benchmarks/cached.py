@@ -50,7 +50,7 @@ def measure_cached(repository: Path, load: CachedLoad) -> list[Served]:
     with tempfile.TemporaryDirectory() as name, running_triton(repository, Path(name)) as triton:
         folder = Path(name)
         key = create_key(folder, "cached")
-        gateway = start_gateway(triton, folder)
+        gateway = start_gateway([triton.grpc_url], folder)
         try:
             with pinned(gateway.process.pid):
                 return [

@@ -26,7 +26,7 @@ class Answer:
         if "content-length" in self.headers:
             yield await self.reader.readexactly(int(self.headers["content-length"]))
             return
-        while num_bytes := int(await self.reader.readline(), 16):
+        while num_bytes := int(await self.reader.readuntil(b"\n"), 16):
             yield (await self.reader.readexactly(num_bytes + 2))[:-2]
         await self.reader.readexactly(2)
 

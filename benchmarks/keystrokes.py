@@ -73,7 +73,7 @@ class _Run:
         self._triton = triton
         self._typing = typing
         self._keys = [create_key(folder, f"team {number}") for number in range(NUM_KEYS)]
-        self.gateway: Gateway = start_gateway(triton, folder)
+        self.gateway: Gateway = start_gateway([triton.grpc_url], folder)
         self._counters = triton.settled_counters()
         self._kept = Kept.read(folder)
 
@@ -100,7 +100,7 @@ class _Run:
 
     def kill(self) -> None:
         """It was killed; the next one books what it left while the counters settle."""
-        self.gateway = start_gateway(self._triton, self._folder)
+        self.gateway = start_gateway([self._triton.grpc_url], self._folder)
 
 
 async def _type(

@@ -99,7 +99,7 @@ def _open_ours(stack: ExitStack, wanted: Wanted) -> dict[str, Opened]:
         )
     }
     if GATEWAY in wanted.names:
-        gateway = start_gateway(triton, folder, "--open")
+        gateway = start_gateway([triton.grpc_url], folder, "--open")
         stack.callback(gateway.stop)
         ours[GATEWAY] = Opened(
             GATEWAY,

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from benchmarks.failover import SCENARIOS
 from benchmarks.machine import STDOUT
 from benchmarks.peers.catalogue import DEFAULT_VENVS, PEERS, SERVICES
 
@@ -85,6 +86,39 @@ def add_keystrokes(add: argparse.ArgumentParser) -> None:
         help="kill the gateway after these seconds, start it again and type as long once more",
     )
     add_json(add)
+
+
+def add_failover(add: argparse.ArgumentParser) -> None:
+    """A crowd, and what happens to the servers of the run's own."""
+    _add_repository(add, "what the run's own Tritons serve")
+    add.add_argument(
+        "--only",
+        nargs="+",
+        choices=tuple(SCENARIOS),
+        default=tuple(SCENARIOS),
+        metavar="SCENARIO",
+        help=f"of {', '.join(SCENARIOS)}; default: all",
+    )
+    _add_crowd(add)
+    add.add_argument(
+        "--seconds", type=float, default=15, help="before each deed; default: %(default)s"
+    )
+
+
+def add_drill(add: argparse.ArgumentParser) -> None:
+    """A crowd, backups, and the databases of both places."""
+    _add_repository(add, "what both places serve")
+    add.add_argument(
+        "--databases",
+        nargs=2,
+        metavar=("URL", "URL"),
+        help="of the primary and the standby, both empty; default: SQLite in their folders",
+    )
+    _add_crowd(add)
+    add.add_argument("--backup-every", type=float, default=5, help="seconds; default: %(default)s")
+    add.add_argument(
+        "--seconds", type=float, default=20, help="until the primary goes; default: %(default)s"
+    )
 
 
 def add_soak(add: argparse.ArgumentParser) -> None:
@@ -250,6 +284,12 @@ def _add_version(add: argparse.ArgumentParser, help_text: str) -> None:
     add.add_argument(
         "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"
     )
+
+
+def _add_crowd(add: argparse.ArgumentParser) -> None:
+    add.add_argument("--users", type=count, default=32, help="default: %(default)s")
+    add.add_argument("--max-tokens", type=count, default=128, help="default: %(default)s")
+    add.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
 
 
 def _add_rounds(add: argparse.ArgumentParser, default: int) -> None:

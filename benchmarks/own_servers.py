@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def running_triton(repository: Path, folder: Path, *options: str) -> Iterator[Tr
     http, grpc, metrics = free_ports(3)
     words = ["-m", "nanotriton", "serve", "--model-repository", str(repository)]
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-    process, _ = _start([*words, *ports, *options], folder / "triton.log", READY)
+    process, _ = start([*words, *ports, *options], folder / "triton.log", READY)
     try:
         yield Triton(
             process,
@@ -84,19 +84,28 @@ def running_triton(repository: Path, folder: Path, *options: str) -> Iterator[Tr
         process.wait(60)
 
 
-def start_gateway(triton: Triton, folder: Path, *words: str) -> Gateway:
+def start_gateway(
+    backends: Sequence[str], folder: Path, *words: str, name: str = "gateway"
+) -> Gateway:
     """One whose state is in the folder; the caller ends it."""
-    command = ["-m", "gateway", "serve", "--port", "0", "--backend", triton.grpc_url]
-    state = ["--state", str(folder / "state")]
-    process, url = _start([*command, *state, *words], folder / "gateway.log", LISTENING)
+    command = ["-m", "gateway", "serve", "--port", "0", "--state", str(folder / "state")]
+    behind = [word for one in backends for word in ("--backend", one)]
+    process, url = start([*command, *behind, *words], folder / f"{name}.log", LISTENING)
     return Gateway(process, url)
 
 
-def create_key(folder: Path, name: str) -> str:
+def create_key(folder: Path, name: str, *words: str) -> str:
     """A key of the gateway whose state is in the folder."""
-    words = ["-m", "gateway", "keys", "create", "--name", name, "--state", str(folder / "state")]
-    made = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
-    return made.stdout.strip()
+    state = ["--state", str(folder / "state")]
+    return run("-m", "gateway", "keys", "create", "--name", name, *state, *words)
+
+
+def run(*words: str) -> str:
+    """What a command of ours prints; raises ValueError with its last line when it fails."""
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{' '.join(words[:3])} failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip()
 
 
 def free_ports(count: int) -> list[int]:
@@ -108,7 +117,7 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _start(
+def start(
     words: list[str], log_path: Path, mark: re.Pattern[str]
 ) -> "tuple[subprocess.Popen[str], str]":
     """The process once its log says so, and what it said; raises ValueError when it ends before."""

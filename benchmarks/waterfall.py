@@ -46,7 +46,7 @@ def measure_waterfall(repository: Path, loads: Sequence[Users]) -> list[Stage]:
         running_triton(repository, Path(name), "--trace-url", collector.url, *QUEUE) as triton,
     ):
         words = ("--open", "--cache-bytes", "0", "--trace-url", collector.url)
-        gateway = start_gateway(triton, Path(name), *words)
+        gateway = start_gateway([triton.grpc_url], Path(name), *words)
         try:
             asked = [asyncio.run(ask_all(triton.grpc_url, gateway.url, load)) for load in loads]
             return [

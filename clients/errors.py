@@ -4,7 +4,8 @@
     ├── InvalidRequest   the request can't be served as it is   HTTP 400, gRPC INVALID_ARGUMENT
     ├── Unauthorized     no key, or none that may do this       HTTP 401, 403        gateway
     ├── Superseded       a newer request took its place         HTTP 409             gateway
-    ├── Unavailable      it may work later, or elsewhere        HTTP 503, UNAVAILABLE, no connection
+    ├── Unavailable      it may work later, or elsewhere        HTTP 503, UNAVAILABLE, CANCELLED by
+    │   │                                                       the server, no connection
     │   └── RateLimited  more than this key may ask for         HTTP 429             gateway
     ├── Timeout          the deadline passed first              DEADLINE_EXCEEDED
     └── ServerError      anything else the server did           HTTP 404 and 5xx, every other code
@@ -13,7 +14,8 @@ Comes in: statuses and messages as the transports saw them. Knows nothing of grp
 
 Triton drops the status of an error inside a stream: gRPC sends the message alone, and HTTP sends
 400 whatever it was. So a model may put its status in front of the message, as in
-`[UNAVAILABLE] the engine is full`; that mark outranks the rest and isn't shown.
+`[UNAVAILABLE] the engine is full`; that mark outranks the rest and isn't shown. Triton's own words
+for a model that starts, stops or is loaded anew have none, and are known by themselves.
 """
 
 import json
@@ -26,6 +28,13 @@ _PREFIXES = re.compile(
     r"|Failed to process the request\(s\) for model '[^']*', message: )+"
 )
 _MARK = re.compile(r"\[([A-Z_]+)\] ")
+# What tritonserver 2.51.0 itself says with the status UNAVAILABLE, which a stream doesn't have.
+_AWAY = re.compile(
+    r"Server is stopping|Server not ready"
+    r"|Request for unknown model: '[^']*' (?:has no available versions|.*not at ready state)"
+)
+# What grpc.aio (1.85) says, as INTERNAL, of a call whose connection broke while it was begun.
+_CUT = "Internal error from Core"
 _TRACEBACK = re.compile(r"\s*(?:\n\s*At:\n|Traceback \(most recent call last\)).*", re.DOTALL)
 
 
@@ -69,6 +78,7 @@ _KINDS: dict[int | str, type[ClientError]] = {
     "INVALID_ARGUMENT": InvalidRequest,
     "INVALID_ARG": InvalidRequest,  # as Triton's models spell it
     "UNAVAILABLE": Unavailable,
+    "CANCELLED": Unavailable,  # by a server that stops: who cancels by himself reads no error
     "DEADLINE_EXCEEDED": Timeout,
 }
 
@@ -78,6 +88,8 @@ def from_status(status: int | str, message: str) -> ClientError:
     message = " ".join(_TRACEBACK.sub("", _PREFIXES.sub("", message, count=1)).split())
     if mark := _MARK.match(message):
         status, message = mark[1], message[mark.end() :]
+    elif _AWAY.match(message):
+        status = "UNAVAILABLE"
     return _KINDS.get(status, ServerError)(message or f"the server answered {status}")
 
 
@@ -85,6 +97,8 @@ def from_grpc(code: str, details: str, url: str) -> ClientError:
     """The error of a gRPC call; `code` is its name, such as UNAVAILABLE."""
     if details.startswith(("failed to connect to all addresses", "errors resolving")):
         return unreachable(url, details.rsplit(": ", 1)[-1].rstrip("]"))
+    if details == _CUT:
+        return Unavailable(f"the connection to {url} was cut: send the request again")
     return from_status(code, details)
 
 

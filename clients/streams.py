@@ -183,7 +183,8 @@ def _read(
                         _drain(chunks)
                         return
             raise deadline.error() if deadline.is_over else ServerError(_NO_END)
-        sleep(attempt.pause_s)
+        if not current.is_over:
+            sleep(attempt.pause_s)
 
 
 def _drain(chunks: Iterator[Chunk]) -> None:
@@ -213,7 +214,8 @@ async def _aread(
                         await _adrain(chunks)
                         return
             raise deadline.error() if deadline.is_over else ServerError(_NO_END)
-        await sleep(attempt.pause_s)
+        if not current.is_over:
+            await sleep(attempt.pause_s)
 
 
 async def _adrain(chunks: AsyncGenerator[Chunk, None]) -> None:

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from export.archive import write_archive
 from export.artifact import QUANTIZED, check_files, quantize_artifact, write_artifact
 from export.calibration import read_calibration
 from export.checkpoint import Checkpoint, choose_infill, load_checkpoint
 from export.gate import Gate, read_gate
 from export.measuring import compare_stage, verify_stage
 from export.options import (
+    add_archive,
     add_calibration,
     add_checkpoint,
     add_contenders,
@@ -37,7 +39,7 @@ from export.registry import DEFAULT_STORE, fetched, is_reference
 from export.repository import check_writable, publish
 from export.scores import is_scoring, publish_scores
 from nanotriton.errors import ArtifactError, NanotritonError
-from nanotriton.manifest import Manifest
+from nanotriton.manifest import Manifest, sha256_file
 
 EXAMPLES = """\
 examples:
@@ -51,6 +53,7 @@ examples:
   python -m export parity work demo
   python -m export repository work --repository model_repository
 
+  python -m export archive model_repository --out model.tar.gz
   python -m export compare demo model_repository --out report
   python -m export verify --url localhost:8001 demo
 
@@ -149,6 +152,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_parity(everything)
     everything.set_defaults(stage=all_stages)
 
+    archive = stages.add_parser("archive", help="pack a repository's newest version into one file")
+    add_archive(archive)
+    archive.set_defaults(stage=archive_stage)
+
     compare = stages.add_parser("compare", help="measure models against the first of them")
     add_contenders(compare)
     compare.set_defaults(stage=compare_stage)
@@ -202,6 +209,20 @@ def repository_stage(options: argparse.Namespace) -> None:
         print(publish_scores(options.work, options.repository, options.command_line))
         return
     print(publish(options.work, options.repository, options.version, options.command_line))
+
+
+def archive_stage(options: argparse.Namespace) -> None:
+    """Pack a repository as SageMaker takes it."""
+    version = write_archive(options.repository, options.out)
+    print_values(
+        {
+            "file": options.out,
+            "bytes": options.out.stat().st_size,
+            "sha256": sha256_file(options.out),
+            "version": version.name,
+        },
+        as_json=False,
+    )
 
 
 def all_stages(options: argparse.Namespace) -> None:

@@ -74,6 +74,14 @@ def add_work(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("work", type=Path, metavar="WORK", help="folder written by `graph`")
 
 
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """What to pack, and into which file."""
+    parser.add_argument("repository", type=Path, metavar="DIR", help="model repository")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="such as model.tar.gz"
+    )
+
+
 def add_repository(parser: argparse.ArgumentParser) -> None:
     """Where to publish."""
     parser.add_argument(

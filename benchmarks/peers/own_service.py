@@ -66,7 +66,7 @@ def running_service(repository: Path, folder: Path) -> Iterator[OwnService]:
     """Both for a while; what they log and keep lies in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with running_triton(repository, folder) as triton:
-        gateway = start_gateway(triton, folder, "--open")
+        gateway = start_gateway([triton.grpc_url], folder, "--open")
         try:
             yield OwnService(gateway.url, triton.grpc_url)
         finally:

@@ -60,6 +60,11 @@ class EngineClient:
         self._thread = threading.Thread(target=self._run, name="engine-client", daemon=True)
         self._thread.start()
 
+    @property
+    def num_running(self) -> int:
+        """Requests whose final event has not come."""
+        return len(self._on_event)
+
     def submit(self, prompt: Sequence[int], settings: Settings, on_event: OnEvent) -> int:
         """Send a request; `on_event` sees its events, the last one final. Returns its id."""
         request_id = next(self._ids)

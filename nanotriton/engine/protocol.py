@@ -119,6 +119,12 @@ def find_sockets(repository: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
+def sibling_sockets(path: Path) -> list[Path]:
+    """Sockets of the other versions' engines of the same running server."""
+    key, _, server_pid = path.stem.split("-")
+    return [one for one in path.parent.glob(f"{key}-*-{server_pid}.sock") if one != path]
+
+
 def remove_dead_sockets(folder: Path) -> None:
     """Take away what engines that were killed left: sockets that nobody listens on any more."""
     for path in folder.glob("*.sock"):

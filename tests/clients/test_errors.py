@@ -3,7 +3,7 @@
 import pytest
 
 from clients import ClientError, InvalidRequest, ServerError, Timeout, Unavailable
-from clients.errors import from_grpc, from_http, from_status
+from clients.errors import from_event, from_grpc, from_http, from_status
 
 BOOM = (  # as tritonserver 2.51.0 sent it
     "in ensemble 'completion', Failed to process the request(s) for model 'worker_0', message: "
@@ -41,11 +41,25 @@ def test_message_is_the_model_s_own_sentence(message: str, sentence: str) -> Non
         ("UNAVAILABLE", Unavailable),
         ("DEADLINE_EXCEEDED", Timeout),
         ("UNIMPLEMENTED", ServerError),
-        ("CANCELLED", ServerError),
+        ("CANCELLED", Unavailable),
     ],
 )
 def test_kinds(status: int | str, kind: type[ClientError]) -> None:
     assert type(from_status(status, "no")) is kind
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Request for unknown model: 'completion_stream' has no available versions", Unavailable),
+        ("Request for unknown model: 'a' version 1 is not at ready state", Unavailable),
+        ("Server is stopping, scheduler for model has stopped accepting new", Unavailable),
+        ("Request for unknown model: 'a' is not found", ServerError),
+        ("the Server is stopping", ServerError),
+    ],
+)
+def test_triton_that_is_away_is_known_by_its_words(message: str, kind: type[ClientError]) -> None:
+    assert type(from_event(message)) is kind
 
 
 @pytest.mark.parametrize(
@@ -61,6 +75,12 @@ def test_kinds(status: int | str, kind: type[ClientError]) -> None:
 )
 def test_http_body(body: bytes, sentence: str) -> None:
     assert str(from_http(502, body)) == sentence
+
+
+def test_connection_that_breaks_under_a_call_is_unavailable() -> None:
+    error = from_grpc("INTERNAL", "Internal error from Core", "x:1")
+    assert isinstance(error, Unavailable)
+    assert str(error) == "the connection to x:1 was cut: send the request again"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from nanotriton.engine.protocol import (
     find_sockets,
     pack,
     remove_dead_sockets,
+    sibling_sockets,
     socket_path,
     unpack,
 )
@@ -89,6 +90,15 @@ def test_engine_that_started_last_is_found_last():
         os.utime(path, (age, age))
     expected = [socket_path(Path("repository"), 1, pid) for pid in (9, 1)]
     assert find_sockets(Path("repository")) == expected
+
+
+@pytest.mark.usefixtures("temporary")
+def test_siblings_are_the_other_versions_of_the_same_server():
+    own, *others = (socket_path(Path("repository"), version, 7) for version in (1, 2, 11))
+    strangers = [socket_path(Path("repository"), 2, 77), socket_path(Path("other"), 2, 7)]
+    for path in (own, *others, *strangers):
+        path.touch()
+    assert sorted(sibling_sockets(own)) == sorted(others)
 
 
 @pytest.mark.usefixtures("temporary")

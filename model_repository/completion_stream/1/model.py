@@ -30,14 +30,11 @@ from nanotriton.contract import (
 )
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, Failure
-from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings, refuse_unknown, utf8
+from nanotriton.engine.succession import NewestEngine
 from nanotriton.engine.texts import Texts
 from nanotriton.errors import InvalidRequest, NanotritonError
-from nanotriton.infill import Markers
-from nanotriton.manifest import Manifest, newest_version
 from nanotriton.prompt import encode_prompt
-from nanotriton.tokenizer import load_tokenizer
 from nanotriton.tracing import ENDPOINT, RequestSpans
 
 READY_TIMEOUT_S = 60.0  # gpt, which starts the engine, is loaded beside this model
@@ -47,16 +44,12 @@ class TritonPythonModel:
     """Each request: text_input (1,) BYTES in, responses with a piece of text_output (1,) out."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the tokenizer and find the engine of the newest exported version."""
+        """Find the engine of the newest version that is loaded."""
         repository = Path(args["model_repository"]).parent
-        folder = newest_version(repository)
-        self._tokenizer = load_tokenizer(folder)
-        manifest = Manifest.load(folder)
-        self._context = manifest.context
-        special_tokens, order = self._tokenizer.special_tokens, manifest.infill_order
-        self._markers = Markers.of(special_tokens, order) if manifest.infill else None
-        self._client = EngineClient(socket_path(repository, int(folder.name), os.getppid()))
-        self._client.wait_ready(READY_TIMEOUT_S)
+        self._newest = NewestEngine(
+            *(repository, os.getppid(), READY_TIMEOUT_S),
+            log=lambda message: pb_utils.Logger.log_error(f"completion_stream: {message}"),
+        )
         self._watch = CancellationWatch()
         self._named = NamedRequests(time.monotonic)
         url = os.environ.get(ENDPOINT)
@@ -72,9 +65,9 @@ class TritonPythonModel:
                 send_error(sender, error)
 
     def finalize(self) -> None:
-        """Leave the engine."""
+        """Leave the engine, once the streams have ended."""
+        self._newest.close()
         self._watch.close()
-        self._client.close()
         if self._spans:
             self._spans.close()
 
@@ -90,14 +83,15 @@ class TritonPythonModel:
             raise InvalidRequest(f"the input {TEXT_INPUT} is missing: send the prompt in it")
         suffix = tensors.get(SUFFIX)
         settings = Settings.from_tensors(tensors)
+        served = self._newest.current
         prompt = encode_prompt(
             utf8(text[0], TEXT_INPUT),
-            self._tokenizer,
-            self._context,
+            served.tokenizer,
+            served.context,
             settings.max_tokens,
             settings.truncate,
             suffix="" if suffix is None else utf8(suffix[0], SUFFIX),
-            markers=self._markers,
+            markers=served.markers,
         )
         wants_pieces = tensors.get(STREAM)
         in_pieces = wants_pieces is None or bool(wants_pieces[0])
@@ -109,7 +103,7 @@ class TritonPythonModel:
         trace = (request.trace().get_context() or "") if self._spans else ""
         on_end = partial(self._spans.add, trace) if self._spans and trace else None
         stream = Stream(
-            *(sender, self._client, self._watch, self._tokenizer.table, settings),
+            *(sender, served.client, self._watch, served.tokenizer.table, settings),
             in_pieces=in_pieces,
             on_end=on_end,
         )

@@ -36,6 +36,7 @@ from nanotriton.engine.exposition import Exposition
 from nanotriton.engine.meter import Labels
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings
+from nanotriton.engine.succession import wait_unused
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.engine.texts import Texts
 from nanotriton.errors import InvalidRequest, NanotritonError
@@ -58,14 +59,14 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Start the engine of this version and wait until it answers."""
         folder = Path(args["model_repository"], args["model_version"])
-        path = socket_path(folder.parent.parent, int(args["model_version"]), os.getppid())
+        self._path = socket_path(folder.parent.parent, int(args["model_version"]), os.getppid())
         self._table = load_tokenizer(folder).table
         self._supervisor = EngineSupervisor(
-            [str(folder), "--socket", str(path), *engine_options(args["model_config"])],
+            [str(folder), "--socket", str(self._path), *engine_options(args["model_config"])],
             log=lambda message: pb_utils.Logger.log_error(f"gpt: {message}"),
         )
         self._supervisor.start()
-        self._client = EngineClient(path)
+        self._client = EngineClient(self._path)
         self._client.wait_ready(READY_TIMEOUT_S)
         self._watch = CancellationWatch()
         url = os.environ.get(ENDPOINT)
@@ -82,7 +83,8 @@ class TritonPythonModel:
             Answer(request, self._client, self._watch, self._table, self._spans).start()
 
     def finalize(self) -> None:
-        """End the engine."""
+        """End the engine, once streams that began on it have ended."""
+        wait_unused(self._client, self._path)
         self._stopping.set()
         self._metrics.join()
         self._watch.close()
