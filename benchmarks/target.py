@@ -86,7 +86,7 @@ class HttpTarget:
                         piece = self._piece(event)
                         is_whole |= piece.num_tokens is not None
                         yield piece
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, ValueError) as error:  # the last: no HTTP
             raise TargetError(f"{type(error).__name__}: {error}") from None
         if not is_whole:
             raise TargetError("the answer ended before its count of tokens")

@@ -13,14 +13,17 @@ from typing import Protocol
 
 from benchmarks.peers.serving import Model, OpenModel, Options
 
-Steps = Generator[Sequence[int], None, None]
+Steps = Generator[Sequence[tuple[int, int]], None, None]
 
 
 class BatchModel(Protocol):
     """Weights, and a loop over them."""
 
     def generate(self, prompts: Sequence[Sequence[int]], num_new: int) -> Steps:
-        """The next token of each prompt, `num_new` times; closed early it ends the work."""
+        """Row by row of the prompts, or all rows at once: rows and their next tokens.
+
+        Each gets `num_new`. Closed early it ends the work.
+        """
         ...
 
 
@@ -54,13 +57,14 @@ class Batched:
                 row.num_left = 0
 
     def step(self) -> list[tuple[int, int]]:
-        """A token for each row that wants one."""
+        """The next tokens of rows that want them."""
         if not any(row.num_left for row in self._rows):
             self._begin()
         if self._steps is None:
             return []
         found = []
-        for row, token in zip(self._rows, next(self._steps), strict=True):
+        for place, token in next(self._steps):
+            row = self._rows[place]
             if row.num_left:
                 row.num_left -= 1
                 found.append((row.key, token))

@@ -28,19 +28,18 @@ class CTranslate2:
         )
 
     def generate(self, prompts: Sequence[Sequence[int]], num_new: int) -> Steps:
-        """All prompts in one batch."""
+        """All prompts in one batch; longer ones get their first token later."""
         results = self._generator.generate_tokens(
             [[str(token) for token in prompt] for prompt in prompts],
             max_length=num_new,
             min_length=num_new,
             sampling_topk=1,
         )
-        found: dict[int, int] = {}
-        for result in results:  # one row's token at a time
-            found[result.batch_id] = result.token_id
-            if len(found) == len(prompts):
-                yield [found[row] for row in range(len(prompts))]
-                found.clear()
+        try:
+            for result in results:
+                yield [(result.batch_id, result.token_id)]
+        finally:
+            results.close()  # which ends its thread's work
 
 
 def write_model(weights: Weights, folder: Path, precision: str) -> None:

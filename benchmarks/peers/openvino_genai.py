@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
@@ -25,7 +26,7 @@ BITS = {"int8": 8, "int4": 4}
 class Running:
     """A request in the pipeline."""
 
-    handle: openvino_genai.GenerationHandle
+    handle: Any  # the package names its type only in its stub
     num_left: int
 
 

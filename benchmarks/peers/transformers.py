@@ -48,7 +48,7 @@ class Transformers:
             newest = output.logits[:, -1:].argmax(-1)  # (B, 1)
             mask = torch.cat((mask, torch.ones_like(newest)), dim=1)
             positions = positions[:, -1:] + 1
-            yield newest[:, 0].tolist()
+            yield list(enumerate(newest[:, 0].tolist()))
 
 
 def load_model(checkpoint: Path) -> GPT2LMHeadModel:

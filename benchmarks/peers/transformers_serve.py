@@ -17,7 +17,8 @@ from benchmarks.peers.serving import Options, parse
 from benchmarks.peers.transformers import load_model
 from nanotriton.contract import RANKS_FILE, TOKENIZER_FILE
 
-MAX_WAITING = 256
+# By default it takes most of the machine's memory, and minutes to fill it with zeros.
+NUM_PAGES, MAX_BATCH = 80, 512  # of 256 tokens each, and tokens a step
 
 
 def main() -> int:
@@ -33,7 +34,8 @@ def main() -> int:
             [
                 *(str(Path(sys.executable).with_name("transformers")), "serve", str(folder)),
                 *("--host", "127.0.0.1", "--port", str(port), "--device", "cpu"),
-                "--continuous-batching",
+                *("--continuous-batching", "--cb-num-blocks", str(NUM_PAGES)),
+                *("--cb-max-batch-tokens", str(MAX_BATCH)),
             ],
             {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": threads},
             url=f"127.0.0.1:{port}",

@@ -15,6 +15,7 @@ from benchmarks.peers.foreign import ForeignServer, free_port, serve_foreign
 from benchmarks.peers.serving import Options, parse
 from nanotriton.installation import find_installation
 
+SHM_PREFIX = "nanotriton-"  # what a killed one leaves, our next server removes by this name
 PARAMETER = 'parameters {{ key: "{0}" value {{ string_value: "{1}" }} }}\n'
 # What a machine without a GPU needs, and nothing of the outside.
 FLAGS = ("--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false", "--allow-metrics=false")
@@ -38,7 +39,7 @@ def main() -> int:
                 [
                     *installation.command,
                     f"--model-repository={repository}",
-                    f"--backend-config=python,shm-region-prefix-name=nanotriton-plain-{os.getpid()}-",
+                    f"--backend-config=python,shm-region-prefix-name={SHM_PREFIX}{os.getpid()}-",
                     *(*doors, *addresses, *FLAGS),
                 ],
                 environment,

@@ -43,7 +43,7 @@ class Tutorial:
             newest = self._next(text[:, : lengths.max()], lengths)
             text[rows, lengths] = newest
             lengths += 1
-            yield newest.tolist()
+            yield list(enumerate(newest.tolist()))
 
     def _next(self, text: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T) of so many tokens each to the likeliest next token of each row, (B,)."""

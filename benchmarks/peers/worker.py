@@ -5,9 +5,12 @@ each request took by the peer's own clock. Whatever goes wrong is a PeerError of
 """
 
 import json
+import os
 import select
+import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
+                start_new_session=True,  # a group of its own, to be ended with its children
             )
 
     @property
@@ -82,12 +86,17 @@ class Process:
         return message
 
     def close(self) -> None:
-        """End it, at once if need be: the end of stdin tells one with children to end them."""
-        try:
-            self._process.communicate(timeout=LEAVING_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+        """Let it end with its stdin; what it leaves behind, workers of a library, is killed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LEAVING_S)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process.stdout.close()
 
     def _last_words(self) -> str:
         """Why it ended, as far as it said."""

@@ -19,7 +19,7 @@ class Recorder:
         self.batches.append((len(prompts), num_new))
         for number in range(num_new):
             self.num_steps += 1
-            yield [100 * len(prompt) + number for prompt in prompts]
+            yield [(row, 100 * len(one) + number) for row, one in enumerate(prompts)]
 
 
 def run(model: Batched, num_tokens: int) -> list[tuple[int, int]]:

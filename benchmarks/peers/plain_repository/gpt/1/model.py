@@ -44,7 +44,7 @@ class TritonPythonModel:
         prompt = self._tokenizer.encode(_value(request, "text_input", b"").decode())
         decoder, num_tokens = TextDecoder(self._tokenizer.table), 0
         steps = self._model.generate([prompt[-(self._max_tokens - num_new) :]], num_new)
-        for (token,) in steps:
+        for ((_, token),) in steps:
             if token == end or request.is_cancelled():
                 break
             num_tokens += 1
