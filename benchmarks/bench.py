@@ -89,7 +89,7 @@ def bench(args: argparse.Namespace) -> int:
             done.append(run_step(step, args.out / step.name))
             write_report(args.out, about, done)  # after each: what was measured outlives a break
     print(args.out / REPORT)
-    return 1 if any(one.status for one in done) else 0
+    return 1 if any(one.status != 0 for one in done) else 0
 
 
 def run_step(step: Step, folder: Path) -> Done:
@@ -135,17 +135,18 @@ def write_report(out: Path, about: dict[str, object], done: Sequence[Done]) -> N
 
 
 def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> int | None:
-    """Its exit status; a command that hangs is interrupted, then killed with all it started."""
+    """Its exit status; a command that hangs is ended, then killed with all it started."""
     try:
         return process.wait(limit_s)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # it ends its servers itself
+        process.terminate()  # it ends its servers itself
         with suppress(subprocess.TimeoutExpired):
             process.wait(ENDING_S)
         return None
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _end(one: Done) -> str:

@@ -16,7 +16,6 @@ from benchmarks.load import SHAPES, Load, Shape, run_load
 from benchmarks.machine import describe
 from benchmarks.opened import Opened
 from benchmarks.processes import cpu_s
-from benchmarks.questions import ENGINE
 from benchmarks.target import HttpTarget, TritonTarget
 from benchmarks.typing_users import library_files
 from benchmarks.workload import demo_tokenizer, tokens_of, typed_functions
@@ -54,10 +53,10 @@ def load(shape: Shape, level: float, seed: int = 1) -> Load:
 def test_every_shape_is_answered_without_an_error(opened: Opened, shape: Shape) -> None:
     level = 4 if shape in ("closed", "typing") else 24
 
-    found = run_load(opened, load(shape, level, seed=SHAPES.index(shape)))
+    found = run_load(opened, load(shape, level, seed=1 + SHAPES.index(shape)))
 
     assert found.errors == {}
-    assert found.sources[ENGINE]
+    assert found.num_asked
     assert found.tokens_per_s > 0
     assert found.cpu_by_program["gateway"] > 0
 
