@@ -22,7 +22,7 @@ ssl_certificate {folder}/secrets/tls.crt;
 ssl_certificate_key {folder}/secrets/tls.key;
 if ($scheme = http) {{ return 308 https://$host$request_uri; }}
 """
-GATEWAY = "server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;\n"
+GATEWAY = "server 127.0.0.1:{port} max_fails=0;\n"
 
 
 @dataclass
