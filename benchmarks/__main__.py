@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from benchmarks import offline, options, served
+from benchmarks.capacity import command as capacity
+from benchmarks.cost import command as cost
 from benchmarks.peers.catalogue import PeerError
 from nanotriton.errors import NanotritonError
 
@@ -25,6 +27,9 @@ without one:
   python -m benchmarks threads --random --threads 1 2 --spin off on --busy 1
   python -m benchmarks overhead --random
   python -m benchmarks gap --random
+  python -m benchmarks capacity --plot bench
+  python -m benchmarks capacity --validate
+  python -m benchmarks cost --rounds 9
   python -m benchmarks peers --install
   python -m benchmarks peers --json peers.json
 """
@@ -96,6 +101,14 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "how long streams wait while somebody's long prompt comes in",
             options.add_gap,
             offline.gap,
+        ),
+        "capacity": _Command(
+            "how many machines so many developers need, simulated from a measured curve",
+            capacity.add_options,
+            capacity.run,
+        ),
+        "cost": _Command(
+            "what tokens cost, and what each optimisation saved of it", cost.add_options, cost.run
         ),
         "peers": _Command(
             "other engines on the same weights, paired rounds", options.add_peers, offline.peers

@@ -7,11 +7,13 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nanotriton.machine import this_machine
 
+STDOUT = "-"
 PACKAGES = ("nanotriton", "numpy", "onnxruntime")
 
 
@@ -21,11 +23,24 @@ def machine() -> str:
 
 
 def printed_json(args: argparse.Namespace, rows: Sequence[Any]) -> bool:
-    """Whether JSON was asked for; then it is printed."""
-    if args.json:
-        figures = [dataclasses.asdict(row) for row in rows]
-        print(json.dumps(describe(args.argv) | {"rows": figures}))
-    return bool(args.json)
+    """Whether JSON is printed instead of a table; with a file, it is written beside the table."""
+    if not args.json:
+        return False
+    figures = [dataclasses.asdict(row) for row in rows]
+    return told_json(args, {"rows": figures})
+
+
+def told_json(args: argparse.Namespace, figures: Mapping[str, Any]) -> bool:
+    """The same of figures that are no rows."""
+    if not args.json:
+        return False
+    text = json.dumps({**describe(args.argv), **figures}, indent=1)
+    if args.json == Path(STDOUT):
+        print(text)
+        return True
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(f"{text}\n", encoding="utf-8")
+    return False
 
 
 def describe(argv: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from benchmarks.machine import STDOUT
 from benchmarks.peers.catalogue import DEFAULT_VENVS, PEERS
 
 
@@ -20,7 +21,7 @@ def add_latency(add: argparse.ArgumentParser) -> None:
     _add_repository(add, "what it serves")
     add.add_argument("--prompt", default="def fib(n):", help="default: %(default)r")
     _add_rounds(add, 300)
-    _add_json(add)
+    add_json(add)
 
 
 def add_reference(add: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def add_gateway(add: argparse.ArgumentParser) -> None:
     )
     _add_repository(add, "what the own Triton of --cached serves")
     _add_rounds(add, 50)
-    _add_json(add)
+    add_json(add)
 
 
 def add_keystrokes(add: argparse.ArgumentParser) -> None:
@@ -77,7 +78,7 @@ def add_keystrokes(add: argparse.ArgumentParser) -> None:
         action="store_true",
         help="kill the gateway after these seconds, start it again and type as long once more",
     )
-    _add_json(add)
+    add_json(add)
 
 
 def add_soak(add: argparse.ArgumentParser) -> None:
@@ -117,7 +118,7 @@ def add_replay(add: argparse.ArgumentParser) -> None:
     add.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s")
     add.add_argument("--stop-at", default="none", help="as the setting; default: %(default)s")
     _add_threads(add)
-    _add_json(add)
+    add_json(add)
 
 
 def add_healing(add: argparse.ArgumentParser) -> None:
@@ -129,7 +130,7 @@ def add_healing(add: argparse.ArgumentParser) -> None:
     add.add_argument("--cuts", type=count, default=200, help="default: %(default)s")
     add.add_argument("--seed", type=int, default=1, help="of the places; default: %(default)s")
     _add_threads(add)
-    _add_json(add)
+    add_json(add)
 
 
 def add_steps(add: argparse.ArgumentParser) -> None:
@@ -151,7 +152,7 @@ def add_steps(add: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of all threads instead of the clock on the wall, for machines with much else to do",
     )
-    _add_json(add)
+    add_json(add)
 
 
 def add_thread_choices(add: argparse.ArgumentParser) -> None:
@@ -174,7 +175,7 @@ def add_overhead(add: argparse.ArgumentParser) -> None:
     _add_version(add, "its newest version")
     _add_rounds(add, 3)
     _add_threads(add)
-    _add_json(add)
+    add_json(add)
 
 
 def add_gap(add: argparse.ArgumentParser) -> None:
@@ -183,7 +184,7 @@ def add_gap(add: argparse.ArgumentParser) -> None:
     add.add_argument("--prompt-tokens", type=count, default=900, help="default: %(default)s")
     _add_rounds(add, 10)
     _add_threads(add)
-    _add_json(add)
+    add_json(add)
 
 
 def add_peers(add: argparse.ArgumentParser) -> None:
@@ -253,5 +254,20 @@ def _add_threads(add: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_json(add: argparse.ArgumentParser) -> None:
-    add.add_argument("--json", action="store_true", help="print JSON")
+def add_json(add: argparse.ArgumentParser) -> None:
+    """JSON."""
+    add.add_argument(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=Path(STDOUT),
+        metavar="FILE",
+        help="print JSON instead of the table, or write it to a file beside the table",
+    )
+
+
+def add_plot(add: argparse.ArgumentParser) -> None:
+    """Pictures."""
+    add.add_argument(
+        "--plot", type=Path, metavar="DIR", help="write PNG and SVG there (needs matplotlib)"
+    )
