@@ -11,7 +11,7 @@ NATIVE = setup.py $(wildcard nanotriton/native/*.cpp nanotriton/native/*.h)
 CHECKPOINT = demo
 GPU_BUILD = build/gpu
 
-.PHONY: run test lint gpu peers clean
+.PHONY: run test lint gpu peers bench clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -36,8 +36,11 @@ peers: $(VENV)/.run  ## other engines on the same weights, each in its own envir
 	$(BIN)/python -m benchmarks peers --install
 	$(BIN)/python -m benchmarks peers --json peers.json
 
+bench: $(REPOSITORY)/gpt/1/manifest.json $(VENV)/.bench  ## all measurements of serving, a report
+	$(BIN)/python -m benchmarks bench --out bench
+
 clean:  ## what run and test made, the virtual environment too
-	rm -rf nanotriton/native/*.so $(VENV) benchmarks/.venvs peers.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf nanotriton/native/*.so $(VENV) benchmarks/.venvs peers.json bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf $(REPOSITORY)/*/warmup
 	git clean -fdXq $(REPOSITORY)
 
@@ -58,6 +61,10 @@ $(VENV)/.run: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.run
 	$(PIP_INSTALL) -e '.[server,export,client,gateway,training,bench,test]'
 	@$(PIP_INSTALL) -e '.[rtx]' || echo "TensorRT-RTX can't be installed here: its tests are skipped"
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.run
+	$(PIP_INSTALL) -e '.[server,export,client,gateway,bench]'
 	@touch $@
 
 # TensorRT's package fetches its libraries from NVIDIA's index.

@@ -1,12 +1,13 @@
 """The command line of the measurements; some need a server that runs already (`make run`)."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from benchmarks import offline, options, served
+from benchmarks import bench, load_command, offline, options, served
 from benchmarks.capacity import command as capacity
 from benchmarks.cost import command as cost
 from benchmarks.peers.catalogue import PeerError
@@ -21,6 +22,8 @@ EXAMPLES = """examples (with a server running: make run):
 without one:
   python -m benchmarks gateway --cached --rounds 1000
   python -m benchmarks keystrokes --users 100 --kill
+  python -m benchmarks load --target gateway triton --users 1 8 32 100 --rounds 5
+  python -m benchmarks load --shape typing --find-most --users 8 200
   python -m benchmarks replay --users 1 4 --rounds 200
   python -m benchmarks healing --cuts 400
   python -m benchmarks steps --random --rounds 30
@@ -40,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = build_parser().parse_args(arguments)
     args.argv = arguments
+    args.load_average = os.getloadavg()[0]  # others', as it was before we began
     try:
         status: int = args.run(args)
     except (NanotritonError, PeerError, ValueError) as error:
@@ -59,6 +63,11 @@ class _Command:
 
 COMMANDS: Mapping[str, _Command] = MappingProxyType(
     {
+        "bench": _Command(
+            "the measurements of docs/benchmarks.md, one after the other, into a folder",
+            bench.add_bench,
+            bench.bench,
+        ),
         "latency": _Command(
             "what the server adds to the engine's own time", options.add_latency, served.latency
         ),
@@ -74,6 +83,11 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "many people type through the gateway; all must be booked",
             options.add_keystrokes,
             served.keystrokes,
+        ),
+        "load": _Command(
+            "users, chance arrivals or typing people: times, goodput, cost, on any server",
+            load_command.add_load,
+            load_command.load,
         ),
         "soak": _Command(
             "many clients at once; both doors must agree", options.add_soak, served.soak

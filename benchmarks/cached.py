@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.http_door import Door
 from benchmarks.own_servers import create_key, running_triton, start_gateway
+from benchmarks.processes import cpu_s
 
 NUM_PROMPTS = 64
 WARM_UP = 200  # requests of each connection
@@ -74,13 +75,6 @@ def pinned(pid: int) -> Iterator[None]:
         os.sched_setaffinity(0, usable)
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time of a process so far, all of its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 async def _serve(url: str, pid: int, key: str, load: CachedLoad, *, stream: bool) -> Served:
     doors = [Door(url, key) for _ in range(load.num_streams)]
     bodies = [
@@ -92,9 +86,9 @@ async def _serve(url: str, pid: int, key: str, load: CachedLoad, *, stream: bool
         async with doors[0].post("/v1/completions", body) as answer:
             await answer.body()
     await asyncio.gather(*(_ask(door, bodies, WARM_UP) for door in doors))
-    cpu_before, started = cpu_s(pid), time.perf_counter()
+    cpu_before, started = cpu_s([pid]), time.perf_counter()
     await asyncio.gather(*(_ask(door, bodies, load.rounds) for door in doors))
-    seconds, cpu = time.perf_counter() - started, cpu_s(pid) - cpu_before
+    seconds, cpu = time.perf_counter() - started, cpu_s([pid]) - cpu_before
     for door in doors:
         door.close()
     num = load.num_streams * load.rounds

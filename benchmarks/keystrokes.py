@@ -6,6 +6,7 @@ the middle of the typing and started again: a stretch before and one after.
 """
 
 import asyncio
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,35 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.books import Books, Kept, close_books
+from benchmarks.editors import GatewayEditor
 from benchmarks.http_door import Door
 from benchmarks.own_servers import Gateway, Triton, create_key, running_triton, start_gateway
-from benchmarks.typing_users import functions_of
-from benchmarks.typists import ENGINE, Tally, Typing, Typist
+from benchmarks.performance import Spread
+from benchmarks.questions import ENGINE
+from benchmarks.typists import Tally, Typing, Typist
 
 NUM_KEYS = 8  # teams; their typists share caches
 LEAVING_S = 40.0  # for the last answers
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Milliseconds of whole answers."""
-
-    num: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Spread":
-        """NaN where there are none."""
-        if not seconds:
-            return cls(0, float("nan"), float("nan"), float("nan"))
-        return cls(
-            len(seconds), *(float(one) * 1e3 for one in np.percentile(seconds, (50, 95, 99)))
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +41,6 @@ class Figures:
     total: Spread
     cached: Spread
     books: Books | None = None
-
-
-def typed_texts(files: Sequence[Path]) -> list[tuple[str, str]]:
-    """The functions of these files; raises ValueError when there are none."""
-    texts = [one for file in files for one in functions_of(file.read_text(encoding="utf-8"))]
-    if not texts:
-        raise ValueError("no function of 200 to 1500 characters to type: give other --source files")
-    return texts
 
 
 def type_at(url: str, key: str | None, typing: Typing) -> Figures:
@@ -138,8 +112,8 @@ async def _type(
 ) -> None:
     """Let all type; `cut` ends their gateway before they stop."""
     typists = [
-        Typist(number, Door(url, keys[number % len(keys)]), typing, tally)
-        for number in range(typing.num_users)
+        Typist(number, GatewayEditor(f"typist-{number}", Door(url, key)), typing, tally)
+        for number, key in zip(range(typing.num_users), itertools.cycle(keys), strict=False)
     ]
     tasks = [asyncio.create_task(typist.type()) for typist in typists]
     done, _ = await asyncio.wait(tasks, timeout=typing.seconds, return_when="FIRST_COMPLETED")
@@ -166,8 +140,8 @@ def _figures(name: str, tally: Tally, books: Books | None = None) -> Figures:
         tally.num_superseded,
         len(tally.events),
         dict(tally.errors),
-        Spread.of([one.first_s for one in of_engine if one.first_s is not None]),
-        Spread.of([one.total_s for one in of_engine if one.total_s is not None]),
-        Spread.of([one.total_s for one in whole if one.source != ENGINE and one.total_s]),
+        Spread.of(one.first_s for one in of_engine),
+        Spread.of(one.total_s for one in of_engine),
+        Spread.of(one.total_s for one in whole if one.source != ENGINE),
         books,
     )

@@ -8,6 +8,7 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ def printed_json(args: argparse.Namespace, rows: Sequence[Any]) -> bool:
     return told_json(args, {"rows": figures})
 
 
-def told_json(args: argparse.Namespace, figures: Mapping[str, Any]) -> bool:
+def told_json(args: argparse.Namespace, figures: dict[str, Any]) -> bool:
     """The same of figures that are no rows."""
     if not args.json:
         return False
-    text = json.dumps({**describe(args.argv), **figures}, indent=1)
+    about = describe(args.argv) | {"load_average": args.load_average}
+    text = json.dumps(_known(about | figures), indent=1, allow_nan=False)
     if args.json == Path(STDOUT):
         print(text)
         return True
@@ -55,3 +57,12 @@ def describe(argv: Sequence[str]) -> dict[str, Any]:
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "command": shlex.join(["python", "-m", "benchmarks", *argv]),
     }
+
+
+def _known(figures: Any) -> Any:
+    """The same with null for NaN, which JSON has no word for."""
+    if isinstance(figures, Mapping):
+        return {name: _known(one) for name, one in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [_known(one) for one in figures]
+    return None if isinstance(figures, float) and isnan(figures) else figures

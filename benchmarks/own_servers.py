@@ -27,6 +27,7 @@ SAMPLE = re.compile(r"^(nanotriton_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 class Triton:
     """A `nanotriton serve`."""
 
+    process: "subprocess.Popen[str]"
     grpc_url: str
     metrics_url: str
 
@@ -71,7 +72,7 @@ def running_triton(repository: Path, folder: Path) -> Iterator[Triton]:
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
     process, _ = _start([*words, *ports], folder / "triton.log", READY)
     try:
-        yield Triton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}/metrics")
+        yield Triton(process, f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}/metrics")
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -23,7 +23,7 @@ DOTS_PER_INCH = 120
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points of one name, left to right; `lows` and `highs`, as many as those, their spread."""
+    """Points of one name, left to right, with the ends of their spread, if it is known."""
 
     name: str
     xs: Sequence[float]

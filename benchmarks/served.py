@@ -10,7 +10,7 @@ import sys
 from benchmarks.cached import CachedLoad, measure_cached
 from benchmarks.gateway import Load as GatewayLoad
 from benchmarks.gateway import measure_gateway
-from benchmarks.keystrokes import Figures, type_at, type_at_own, typed_texts
+from benchmarks.keystrokes import Figures, type_at, type_at_own
 from benchmarks.latency import measure_latency
 from benchmarks.machine import machine, printed_json
 from benchmarks.reference import measure_reference
@@ -18,6 +18,7 @@ from benchmarks.soak import run_soak
 from benchmarks.streams import Load, run_streams
 from benchmarks.typing_users import library_files
 from benchmarks.typists import Typing
+from benchmarks.workload import demo_tokenizer, typed_functions
 
 
 def latency(args: argparse.Namespace) -> int:
@@ -83,7 +84,7 @@ def cached(args: argparse.Namespace) -> int:
 
 def keystrokes(args: argparse.Namespace) -> int:
     """Print each stretch of typing; 1 when something failed or isn't booked."""
-    texts = typed_texts(args.source or library_files())
+    texts = typed_functions(args.source or library_files(), demo_tokenizer(), args.max_tokens)
     typing = Typing(args.users, args.seconds, args.max_tokens, args.debounce_ms / 1000, texts)
     if args.url:
         stretches = [type_at(args.url, args.key, typing)]

@@ -13,15 +13,21 @@ import numpy as np
 
 from nanotriton.tokenizer import Tokenizer
 
-# Of every Python's own library; the demo model never saw them (demo/README.md).
-MODULES = ("textwrap", "heapq", "shlex", "fnmatch", "bisect", "copy", "statistics", "calendar")
+# Of Python's own library, and not among what the demo model was trained on: the corpus of its card
+# held them out, or had its share of that source without them.
+MODULES = (
+    *("compileall", "functools", "getopt", "gzip", "heapq", "inspect", "ipaddress", "pdb"),
+    *("profile", "quopri", "random", "shutil", "socket", "string", "tarfile"),
+    *("threading", "weakref"),
+)
+TOKENS_A_LINE = 4  # fewer than code has: more lines than these never fit
 LEAST_CHARACTERS, MOST_CHARACTERS = 200, 1500
 
 
 def library_files() -> list[Path]:
     """Files of Python's own library to type."""
     specs = [importlib.util.find_spec(name) for name in MODULES]
-    return [Path(spec.origin) for spec in specs if spec and spec.origin]
+    return [Path(spec.origin) for spec in specs if spec and spec.origin and spec.has_location]
 
 
 def functions_of(source: str) -> Iterator[tuple[str, str]]:
@@ -62,12 +68,19 @@ def typed_prompts(
     All of them begin with the same line, and none has more than `room` tokens: empty when the
     function alone is too long.
     """
-    lines = above.splitlines(keepends=True)
-    while len(tokenizer.encode("".join([*lines, function]))) > room:
-        if not lines:
-            return []
-        lines = lines[-(len(lines) * 9 // 10) :] if len(lines) > 1 else []
-    head = "".join(lines)
+    head = head_of(above, function, tokenizer, room)
+    if head is None:
+        return []
     return [
         tokenizer.encode(head + function[:length]) for length in range(every, len(function), every)
     ]
+
+
+def head_of(above: str, function: str, tokenizer: Tokenizer, room: int) -> str | None:
+    """The last lines above a function, as many as fit with it; None when it alone doesn't fit."""
+    lines = above.splitlines(keepends=True)[-(room // TOKENS_A_LINE) :]
+    while len(tokenizer.encode("".join([*lines, function]))) > room:
+        if not lines:
+            return None
+        lines = lines[-(len(lines) * 9 // 10) :] if len(lines) > 1 else []
+    return "".join(lines)

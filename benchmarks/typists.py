@@ -1,34 +1,34 @@
 """People at editors: they type, pause, are shown suggestions, take or dismiss them, and type on.
 
-Comes in: text to type, a door to the gateway. Goes out: a Tally of what was asked, answered and
-acknowledged. What a typist does follows from its number and from when answers come. Each keystroke
-gives up the question before it: by closing its connection, or by asking anew in the same session,
-which the gateway must notice by itself.
+Comes in: functions to type, an editor for each typist. Goes out: a Tally of what was asked,
+answered and acknowledged. A typist writes what the author wrote, so a suggestion is right as far as
+it says the same: whoever notices takes that part, and types along with it otherwise. Each keystroke
+gives up the question before it. What a typist does follows from its number and from when answers
+come.
 """
 
 import asyncio
-import json
 import random
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from math import log
 
-from benchmarks.http_door import Door
+from benchmarks.editors import SUPERSEDED, Editor, EventKind
+from benchmarks.questions import Asked
+from benchmarks.workload import Typed
 
-ENGINE = "engine"
-KEY_S = (0.08, 0.3)
-THINK_S = (0.8, 3.0)
-THINK_SHARE, TYPO_SHARE, LEAVE_SHARE = 0.2, 0.04, 0.5
-ACCEPT_SHARE, FOLLOW_SHARE = 0.3, 0.35  # of what is shown; the rest is dismissed
-FOLLOWED_CHARS = 6
-HEAD_CHARS = 400
+# Log-normal: seconds in the middle, and the spread of their logarithm. Keys are 0.23 s apart in the
+# mean; of 168,000 typists it was 0.24 s (Dhakal et al., Observations on Typing from 136 Million
+# Keystrokes, CHI 2018). A thought is longer than 2 s about as often as not: the micro-pauses of
+# Shrestha et al., Pausing While Programming, ICSE-SEET 2022.
+KEY_S, KEY_SPREAD = 0.2, 0.5
+THOUGHT_S, THOUGHT_SPREAD = 2.0, 0.8
+THOUGHT_AFTER_LINE, THOUGHT_AFTER_WORD = 0.5, 0.05  # shares
+TYPO_SHARE = 0.04
+NOTICE_SHARE, LEAST_NOTICED = 0.5, 3  # of right suggestions; characters that are right
 BACKSPACE = "\b"
 LAST_ANSWERS_S = 30.0  # for what is under way when time is up
-
-EventKind = Literal["shown", "accepted", "dismissed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,8 @@ class Typing:
     seconds: float
     max_tokens: int
     debounce_s: float
-    texts: Sequence[tuple[str, str]]  # what stands above, what is typed
-
-
-@dataclass(slots=True)
-class Asked:
-    """One question, as far as it was answered."""
-
-    id: str | None = None
-    source: str = ENGINE  # or the cache that answered
-    first_s: float | None = None
-    total_s: float | None = None
-    text: str = ""
-    tokens: int | None = None  # once the answer is whole
+    texts: Sequence[Typed]
+    seed: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +51,9 @@ class Tally:
     events: set[tuple[str, EventKind]] = field(default_factory=set)  # those acknowledged
     num_left: int = 0
     num_superseded: int = 0
+    num_keys: int = 0
+    num_accepted: int = 0  # suggestions
+    num_accepted_chars: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     is_cut: bool = False
 
@@ -74,137 +66,134 @@ class Tally:
 class Typist:
     """One of them."""
 
-    def __init__(self, number: int, door: Door, typing: Typing, tally: Tally) -> None:
-        self._name = f"typist-{number}"
-        self._door = door
-        self._texts = typing.texts
-        self._debounce_s = typing.debounce_s
-        self._max_tokens = typing.max_tokens
+    def __init__(self, number: int, editor: Editor, typing: Typing, tally: Tally) -> None:
+        self._editor = editor
+        self._typing = typing
         self._tally = tally
-        self._random = random.Random(number)
-        self._asking: asyncio.Task[Asked | None] | None = None
-        self._under_way: set[asyncio.Task[Asked | None]] = set()
+        self._name = f"{typing.seed}.{number}"
+        self._random = random.Random(self._name)
+        self._asking: asyncio.Task[None] | None = None
+        self._asked: Asked | None = None  # by the task above, once the editor has waited
+        self._under_way: set[asyncio.Task[None]] = set()
 
-    async def type(self) -> None:
+    async def type(self, start_s: float = 0.0) -> None:
         """Type until cancelled; then the questions under way get their answers."""
         try:
-            for above, text in self._shuffled():
-                await self._type_text(above[-HEAD_CHARS:], text)
+            await asyncio.sleep(start_s)
+            for one in self._shuffled():
+                # A file of their own: nobody profits from what a colleague typed.
+                await self._type_text(f"# {self._name}\n{one.above}", one.text)
         finally:
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=LAST_ANSWERS_S)
-            self._door.close()
+            self._editor.close()
 
-    def _shuffled(self) -> Iterator[tuple[str, str]]:
+    def _shuffled(self) -> Iterator[Typed]:
+        texts = self._typing.texts
         while True:
-            yield from self._random.sample(self._texts, len(self._texts))
+            yield from self._random.sample(texts, len(texts))
 
     async def _type_text(self, document: str, pending: str) -> None:
+        accepted = 0
         while pending:
-            if self._random.random() < TYPO_SHARE and pending[0] != BACKSPACE:
-                pending = f"x{BACKSPACE}{pending}"
-            key, pending = pending[0], pending[1:]
+            key, pending = self._next_key(pending, accepted)
             document = document[:-1] if key == BACKSPACE else document + key
+            self._tally.num_keys += 1
             self._give_up()
             self._ask_soon(document)
-            thinks = self._random.random() < THINK_SHARE
-            await asyncio.sleep(self._random.uniform(*(THINK_S if thinks else KEY_S)))
-            if shown := self._shown():
-                kind, document, pending = self._choose(shown.text, document, pending)
-                await self._tell(shown, kind)
+            await asyncio.sleep(self._pause_s(key))
+            accepted = 0
+            if (shown := self._shown()) and pending:
+                kind, accepted = self._choose(shown.text, pending)
+                self._tally.num_accepted += kind == "accepted"
+                self._tally.num_accepted_chars += accepted
+                self._start(self._tell(shown, kind))
 
-    def _choose(self, shown: str, document: str, pending: str) -> tuple[EventKind | None, str, str]:
-        """What becomes of a suggestion, and of the text."""
-        draw = self._random.random()
-        if draw < ACCEPT_SHARE:
-            return "accepted", document + shown, pending
-        if draw < ACCEPT_SHARE + FOLLOW_SHARE:
-            return None, document, shown[:FOLLOWED_CHARS] + pending
-        return "dismissed", document, pending
+    def _next_key(self, pending: str, accepted: int) -> tuple[str, str]:
+        """What is written next, and what is left: a suggestion's part, or a key, at times wrong.
+
+        The editor indents a new line by itself.
+        """
+        if accepted:
+            return pending[:accepted], pending[accepted:]
+        if self._random.random() < TYPO_SHARE and pending[0] != BACKSPACE:
+            return "x", BACKSPACE + pending
+        if pending[0] != "\n":
+            return pending[0], pending[1:]
+        rest = pending[1:].lstrip(" ")
+        return pending[: len(pending) - len(rest)], rest
+
+    def _pause_s(self, key: str) -> float:
+        """Until the next key: a thought, or none."""
+        ends_line, ends_word = key.startswith("\n"), not key[-1].isalnum()
+        share = THOUGHT_AFTER_LINE if ends_line else THOUGHT_AFTER_WORD if ends_word else 0.0
+        pause_s = self._random.lognormvariate(log(KEY_S), KEY_SPREAD)
+        if self._random.random() < share:
+            pause_s += self._random.lognormvariate(log(THOUGHT_S), THOUGHT_SPREAD)
+        return pause_s
+
+    def _choose(self, shown: str, pending: str) -> tuple[EventKind | None, int]:
+        """What becomes of a suggestion, and how many of its characters are taken."""
+        pairs = zip(shown, pending, strict=False)
+        num_right = next(
+            (place for place, (one, other) in enumerate(pairs) if one != other),
+            min(len(shown), len(pending)),
+        )
+        if not num_right:
+            return "dismissed", 0
+        if num_right < LEAST_NOTICED or self._random.random() >= NOTICE_SHARE:
+            return None, 0
+        return "accepted", num_right
 
     def _give_up(self) -> None:
         """The question before this keystroke; a closed connection or a newer question ends it."""
-        if self._asking and not self._asking.done() and self._random.random() < LEAVE_SHARE:
+        if self._asked:
+            self._asked.leave()
+        is_open = self._asking is not None and not self._asking.done()
+        if is_open and self._random.random() < self._editor.leave_share:
+            assert self._asking is not None
             self._asking.cancel()
+            self._tally.num_left += self._asked is not None
 
     def _ask_soon(self, document: str) -> None:
-        self._asking = asyncio.create_task(self._ask(document))
-        self._under_way.add(self._asking)
-        self._asking.add_done_callback(self._under_way.discard)
+        self._asked = None
+        self._asking = self._start(self._ask(document))
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     def _shown(self) -> Asked | None:
         """The suggestion on the screen."""
-        if not self._asking or not self._asking.done() or self._asking.cancelled():
-            return None
-        asked = self._asking.result()
-        return asked if asked and asked.text else None
+        asked = self._asked
+        return asked if asked and asked.tokens is not None and asked.text else None
 
-    async def _ask(self, document: str) -> Asked | None:
-        """The whole answer; None for none."""
-        mine = asyncio.current_task()
-        await asyncio.sleep(self._debounce_s)
-        if mine is not self._asking:
-            return None  # a key came
-        asked = Asked()
+    async def _ask(self, document: str) -> None:
+        await asyncio.sleep(self._typing.debounce_s)
+        if asyncio.current_task() is not self._asking:
+            return  # a key came
+        asked = self._asked = Asked()
         self._tally.asked.append(asked)
-        try:
-            await self._read(asked, document)
-        except asyncio.CancelledError:
-            self._tally.num_left += 1
-            raise
-        except (OSError, EOFError, ValueError) as error:
-            self._fail(type(error).__name__)
-        return asked if asked.tokens is not None else None
-
-    async def _read(self, asked: Asked, document: str) -> None:
-        body = {
-            "prompt": document,
-            "max_tokens": self._max_tokens,
-            "temperature": 0,
-            "truncate": "left",
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "session": self._name,
-            "user": self._name,
-        }
-        started = time.perf_counter()
-        async with self._door.post("/v1/completions", body) as answer:
-            if answer.status != 200:
-                self._fail(json.loads(await answer.body())["error"]["type"])
-                return
-            asked.source = answer.headers.get("x-nanotriton-cache", ENGINE)
-            async for piece in answer.pieces():
-                for line in piece.splitlines():
-                    if line.startswith(b"data: {"):
-                        self._note(asked, json.loads(line[6:]), time.perf_counter() - started)
-        asked.total_s = time.perf_counter() - started
-
-    def _note(self, asked: Asked, event: dict[str, object], after_s: float) -> None:
-        if isinstance(error := event.get("error"), dict):
-            self._fail(error["type"])
-            return
-        asked.id = str(event["id"])
-        for choice in event["choices"]:  # type: ignore[attr-defined]
-            asked.text += choice["text"]
-            asked.first_s = asked.first_s or after_s
-        if isinstance(usage := event.get("usage"), dict):
-            asked.tokens = usage["completion_tokens"]
+        await self._editor.ask(asked, document, self._typing.max_tokens)
+        if asked.error == SUPERSEDED:
+            self._tally.num_superseded += 1
+            asked.error = None
+            asked.leave()
+        elif asked.error:
+            self._fail(asked.error)
 
     async def _tell(self, asked: Asked, kind: EventKind | None) -> None:
-        """Say what became of it; noted here only once the gateway has acknowledged it."""
-        assert asked.id is not None
+        """Say what became of it; noted here only once it was acknowledged."""
         kinds: list[EventKind] = ["shown", kind] if kind else ["shown"]
-        events = [{"id": asked.id, "kind": one} for one in kinds]
-        with suppress(OSError, EOFError):
-            async with self._door.post("/v1/events", {"events": events}) as answer:
-                told = json.loads(await answer.body())
-            if answer.status == 200 and told["taken"] == len(kinds):
-                self._tally.events |= {(asked.id, one) for one in kinds}
-            else:
-                self._fail("events")
+        taken = await self._editor.tell(asked, kinds)
+        if taken:
+            assert asked.id is not None
+            self._tally.events |= {(asked.id, one) for one in kinds}
+        elif taken is False:
+            self._fail("events")
 
     def _fail(self, kind: str) -> None:
-        if kind == "superseded":
-            self._tally.num_superseded += 1
-        elif not self._tally.is_cut:
+        if not self._tally.is_cut:
             self._tally.errors[kind] += 1

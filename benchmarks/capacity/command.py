@@ -8,7 +8,7 @@ from benchmarks.prices import DEFAULT_PRICES
 
 DEVELOPERS = (100, 1_000, 10_000, 100_000, 1_000_000)
 SCENARIOS = ("steady", "spot", "region lost")
-MEASURED_CURVE = Path(__file__).parent / "gpt2_124m.json"
+MEASURED_CURVE = Path(__file__).parent / "demo_curve.json"
 
 
 def add_options(add: argparse.ArgumentParser) -> None:
@@ -29,10 +29,25 @@ def add_options(add: argparse.ArgumentParser) -> None:
         help="instead: hold the simulator against real servers, with one replica and with two",
     )
     add.add_argument(
+        "--replicas",
+        type=int,
+        choices=(1, 2),
+        nargs="+",
+        default=[1, 2],
+        help="of --validate, on this one machine; default: %(default)s",
+    )
+    add.add_argument(
         "--model-repository", type=Path, default=Path("model_repository"), help="what those serve"
     )
     add.add_argument(
         "--random", action="store_true", help="instead: random weights in the size of GPT-2 (124M)"
+    )
+    add.add_argument(
+        "--levels",
+        type=count,
+        nargs="+",
+        default=[1, 2, 4, 8, 16, 32],
+        help="questions under way, 1 first; default: %(default)s",
     )
     add.add_argument(
         "--level-seconds", type=float, default=6, help="of each level; default: %(default)s"
@@ -41,7 +56,6 @@ def add_options(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--seconds", type=float, default=30, help="of each --validate rate; default: %(default)s"
     )
-    add.add_argument("--max-tokens", type=count, default=24, help="default: %(default)s")
     add.add_argument(
         "--developers", type=count, nargs="+", default=[*DEVELOPERS], help="default: %(default)s"
     )

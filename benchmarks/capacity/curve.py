@@ -29,7 +29,6 @@ class Level:
     first_p50_s: float
     total_p50_s: float
     total_p95_s: float
-    cached_share: float
     spread: float
 
 
@@ -117,7 +116,9 @@ class ServiceCurve:
 def curve_of_rates(
     rates: Sequence[float], sizes: Sequence[float], num_slots: int, max_waiting: int
 ) -> ServiceCurve:
-    """One whose rates are known by number of streams, from 1; what was not measured is NaN."""
-    unknown = float("nan")
-    levels = tuple(Level(count, rate, *[unknown] * 6) for count, rate in enumerate(rates, start=1))
+    """One whose rates are known by number of streams, from 1; times are n / rate (Little)."""
+    levels = tuple(
+        Level(count, rate, rate, count / rate, count / rate, count / rate, 0.0)
+        for count, rate in enumerate(rates, start=1)
+    )
     return ServiceCurve(levels, tuple(sizes), num_slots, max_waiting)

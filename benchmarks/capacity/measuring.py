@@ -7,33 +7,38 @@ of what is measured.
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from benchmarks.capacity.askers import ask_always
 from benchmarks.capacity.curve import Level, ServiceCurve
-from benchmarks.capacity.questions import Questions, Timed, ask_always
-from benchmarks.http_door import Door
 from benchmarks.own_servers import running_triton, start_gateway
+from benchmarks.questions import Asked, Question
+from benchmarks.target import HttpTarget
+from benchmarks.workload import demo_tokenizer, questions
 
-LEVELS = (1, 2, 4, 8, 16, 32)
 SLOTS, MAX_WAITING = 32, 256  # of an engine, and of the gateway's line: both their defaults
 BACKENDS = ("stable", "second")
-WARM_UP_S = 2.0
+Round = dict[int, list[Asked]]  # by level
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """Every level is measured for `seconds`, one after the other, and so again `rounds` times."""
 
-    questions: Questions
-    seconds: float = 6.0
-    rounds: int = 3
-    levels: tuple[int, ...] = LEVELS
+    files: Sequence[Sequence[int]]  # their tokens
+    levels: Sequence[int]
+    seconds: float
+    rounds: int
+
+    def questions(self, seed: int) -> Iterator[Question]:
+        """Other ones for each seed."""
+        return questions(self.files, demo_tokenizer(), str(seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,12 @@ class Servers:
     url: str
     num_replicas: int
 
-    def doors(self) -> list[tuple[Door, str]]:
-        """One for each replica, and the model name that is answered by it alone."""
-        names = BACKENDS[: self.num_replicas]
-        return [(Door(self.url), f"nanotriton:{name}") for name in names]
+    def targets(self) -> list[HttpTarget]:
+        """One for each replica, which alone answers it."""
+        return [
+            HttpTarget(name, self.url, settings={"model": f"nanotriton:{name}", "truncate": "left"})
+            for name in BACKENDS[: self.num_replicas]
+        ]
 
 
 @contextmanager
@@ -68,61 +75,65 @@ def running_servers(repository: Path, num_replicas: int) -> Iterator[Servers]:
 
 def measure_curve(servers: Servers, load: Load, progress: Callable[[str], None]) -> ServiceCurve:
     """Of one replica, all of them being asked alike; raises ValueError when one refuses."""
-    return asyncio.run(_measure(servers, load, progress))
-
-
-async def _measure(servers: Servers, load: Load, progress: Callable[[str], None]) -> ServiceCurve:
-    rounds: dict[int, list[list[Timed]]] = {level: [] for level in load.levels}
-    doors = servers.doors()
-    await _ask(doors, replace(load, seconds=WARM_UP_S), load.levels[-1], 0)
-    for number in range(1, load.rounds + 1):
-        for level in load.levels:
-            rounds[level].append(await _ask(doors, load, level, number))
+    rounds = []
+    for number in range(load.rounds + 1):  # the first one warms up
+        rounds.append(measure_round(servers, load, number))
         progress(f"curve of {servers.num_replicas}: round {number} of {load.rounds}")
-    for door, _ in doors:
-        door.close()
-    alone = np.array([one.total_s for answers in rounds[load.levels[0]] for one in answers])
-    levels = [_level(level, rounds[level], load, servers) for level in load.levels]
-    sizes = (alone / alone.mean()).tolist()
-    return ServiceCurve(tuple(levels), tuple(sizes), SLOTS, MAX_WAITING)
+    return curve_of(rounds[1:])
 
 
-async def _ask(
-    doors: Sequence[tuple[Door, str]], load: Load, level: int, number: int
-) -> list[Timed]:
-    """`level` questions under way at each replica; the answers of all."""
+def measure_round(servers: Servers, load: Load, number: int) -> Round:
+    """Every level once; raises ValueError when a replica refuses."""
+    return asyncio.run(_measure(servers, load, number))
+
+
+def curve_of(rounds: Sequence[Round]) -> ServiceCurve:
+    """What several rounds say together."""
+    by_level = {level: [one[level] for one in rounds] for level in rounds[0]}
+    alone = np.array(_totals(one for asked in next(iter(by_level.values())) for one in asked))
+    levels = tuple(_level(level, found) for level, found in by_level.items())
+    return ServiceCurve(levels, tuple((alone / alone.mean()).tolist()), SLOTS, MAX_WAITING)
+
+
+async def _measure(servers: Servers, load: Load, number: int) -> Round:
+    targets = servers.targets()
+    try:
+        return {
+            level: await _ask(targets, load, level, (number * 100 + index) * 10)
+            for index, level in enumerate(load.levels)
+        }
+    finally:
+        for target in targets:
+            await target.close()
+
+
+async def _ask(targets: Sequence[HttpTarget], load: Load, level: int, seed: int) -> list[Asked]:
+    """`level` questions under way at each replica; all that were asked."""
     asking = [
-        ask_always(
-            door,
-            load.questions.bodies(seed=(number, level, index), model=model),
-            level,
-            load.seconds,
-        )
-        for index, (door, model) in enumerate(doors)
+        ask_always(target, load.questions(seed + index), level, load.seconds)
+        for index, target in enumerate(targets)
     ]
-    answers = [one for found in await asyncio.gather(*asking) for one in found]
-    if failed := [one for one in answers if one.status != 200]:
-        raise ValueError(f"{len(failed)} questions failed, one with status {failed[0].status}")
-    if not answers:
-        raise ValueError(
-            f"no answer of {level} came within {load.seconds:g} s: give more --level-seconds"
-        )
-    return answers
+    asked = [one for found in await asyncio.gather(*asking) for one in found]
+    if failed := [one.error for one in asked if one.error]:
+        raise ValueError(f"{len(failed)} of {len(asked)} questions failed: {failed[0]}")
+    return asked
 
 
-def _level(level: int, rounds: Sequence[list[Timed]], load: Load, servers: Servers) -> Level:
-    seconds = load.seconds * servers.num_replicas
-    rates = [len(one) / seconds for one in rounds]
-    tokens = [sum(answer.num_tokens for answer in one) / seconds for one in rounds]
-    answers = [answer for one in rounds for answer in one]
-    totals = np.array([one.total_s for one in answers])
+def _level(level: int, rounds: Sequence[list[Asked]]) -> Level:
+    """As many are under way as are asked and not answered (Little): their rate is n / mean time."""
+    rates = [level / float(np.mean(_totals(one))) for one in rounds]
+    asked = [one for found in rounds for one in found]
+    totals = _totals(asked)
     return Level(
         level,
         median(rates),
-        median(tokens),
-        float(np.median([one.first_s for one in answers])),
+        median(rates) * float(np.mean([one.read_tokens for one in asked])),
+        float(np.median([one.first_s for one in asked if one.first_s is not None])),
         float(np.median(totals)),
         float(np.percentile(totals, 95)),
-        sum(one.is_cached for one in answers) / len(answers),
         (max(rates) - min(rates)) / median(rates),
     )
+
+
+def _totals(asked: Iterable[Asked]) -> list[float]:
+    return [one.total_s for one in asked if one.total_s is not None]

@@ -47,10 +47,10 @@ def draw_days(
     write_picture([_cost_panel(months), *_curve_panels(curve)], folder, "capacity")
 
 
-def draw_checks(checks: Sequence[Check], curves: Sequence[ServiceCurve], folder: Path) -> None:
+def draw_checks(checks: Sequence[Check], folder: Path) -> None:
     """Measured and simulated p50 and p95 by arrival rate, a panel for each number of replicas."""
     panels = []
-    for num_replicas, _ in enumerate(curves, start=1):
+    for num_replicas in sorted({one.num_replicas for one in checks}):
         rows = [one for one in checks if one.num_replicas == num_replicas]
         rates = [one.per_s for one in rows]
         lines = []
@@ -75,15 +75,14 @@ def _line(row: Row, moments: Sequence[Moment], name: str, factor: float = 1.0) -
 
 
 def _cost_panel(months: Sequence[Month]) -> Panel:
-    steady = [
-        one for one in months if one.row.scenario == "steady" and one.row.signal == "in flight"
-    ]
-    sizes = [float(one.row.num_developers) for one in steady]
+    day = months[0].row.day
+    shown = [one for one in months if one.row.day == day]
+    sizes = [float(one.row.num_developers) for one in shown]
     lines = [
-        Line(name.replace("_", " "), sizes, [getattr(one, name) for one in steady])
+        Line(name.replace("_", " "), sizes, [getattr(one, name) for one in shown])
         for name in ("on_demand", "base_reserved", "spot")
     ]
-    title, label = "cost of a developer and month", "USD"
+    title, label = f"cost of a developer and month, {day} days", "USD"
     return Panel(title, "developers", label, lines, is_log_x=True, is_log_y=True)
 
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.capacity.curve import ServiceCurve
@@ -17,16 +18,15 @@ from benchmarks.capacity.developers import Habits
 from benchmarks.capacity.measuring import Load, measure_curve, running_servers
 from benchmarks.capacity.monthly import Month, month_of
 from benchmarks.capacity.pictures import draw_checks, draw_days
-from benchmarks.capacity.questions import Questions
 from benchmarks.capacity.rule import Rule
 from benchmarks.capacity.tally import GOAL_S
 from benchmarks.capacity.validation import FIGURES, Check, validate
 from benchmarks.capacity.world import Day, simulate_day
-from benchmarks.keystrokes import typed_texts
 from benchmarks.machine import describe, machine, told_json
 from benchmarks.prices import Prices, load_prices
 from benchmarks.random_model import write_random_repository
 from benchmarks.typing_users import library_files
+from benchmarks.workload import demo_tokenizer, tokens_of
 
 WAITING_TARGET = 1.0  # that many in the line of each replica
 WAITING_DEVELOPERS = 10_000  # one more row at that size
@@ -40,47 +40,53 @@ def run(args: argparse.Namespace) -> int:
         repository = args.model_repository
         if args.random and (args.measure or args.validate):
             repository = write_random_repository(Path(temporary))
-        load = Load(
-            Questions(typed_texts(library_files()), args.max_tokens),
-            args.level_seconds,
-            args.rounds,
-        )
+        files = tokens_of(library_files(), demo_tokenizer())
+        load = Load(files, args.levels, args.level_seconds, args.rounds)
         if args.validate:
             return _validate(args, repository, load)
         if args.measure:
             with running_servers(repository, 1) as servers:
                 curve = measure_curve(servers, load, _progress)
-            curve.save(args.curve, describe(args.argv))
+            about = describe(args.argv) | {"load_average": args.load_average}
+            curve.save(args.curve, about)
     return _simulate(args, ServiceCurve.load(args.curve), prices)
 
 
 def _validate(args: argparse.Namespace, repository: Path, load: Load) -> int:
-    checks, curves = validate(repository, load, args.seconds, _progress)
+    checks, curves = validate(repository, load, args.replicas, args.seconds, _progress)
     if args.plot:
-        draw_checks(checks, curves, args.plot)
-    figures = [*map(dataclasses.asdict, checks)], [*map(dataclasses.asdict, curves)]
-    if told_json(args, {"rows": figures[0], "curves": figures[1]}):
-        return 0
-    print(f"{args.seconds:g} s of Poisson arrivals at each rate, {machine()}")
-    for number, curve in enumerate(curves, start=1):
-        print(*_curve_lines(curve, f"each of {number}"), sep="\n")
-    print(f"{'replicas':<9}{'per s':>7}{'asked':>7}{'failed':>7}", end="")
-    print("".join(f"{name + ' measured':>18}{'simulated':>11}{'error':>8}" for name in FIGURES))
-    for one in checks:
-        print(*_check_line(one), sep="")
+        draw_checks(checks, args.plot)
+    figures = {
+        "rows": [*map(dataclasses.asdict, checks)],
+        "curves": [*map(dataclasses.asdict, curves)],
+    }
+    if not told_json(args, figures):
+        print(f"{args.seconds:g} s of Poisson arrivals at each rate, {machine()}")
+        for number, curve in zip(args.replicas, curves, strict=True):
+            print(*_curve_lines(curve, f"each of {number}"), sep="\n")
+        print(f"{'replicas':<9}{'per s':>7}{'asked':>7}{'failed':>7}  {'':<9}", end="")
+        print(f"{'measured':>10}{'simulated':>10}{'error':>8}   9 of 10 runs")
+        print(*(line for one in checks for line in _check_lines(one)), sep="\n")
     return 1 if any(one.num_failed for one in checks) else 0
 
 
-def _check_line(check: Check) -> list[str]:
-    """Outside of what nine of ten simulated runs had: marked."""
-    words = [f"{check.num_replicas:<9}{check.per_s:>7.1f}{check.num_asked:>7}{check.num_failed:>7}"]
+def _check_lines(check: Check) -> list[str]:
+    """A line for each figure; marked where it is not as nine of ten simulated runs were."""
+    head = f"{check.num_replicas:<9}{check.per_s:>7.1f}{check.num_asked:>7}{check.num_failed:>7}"
+    lines = []
     for name in FIGURES:
         form = "{:.1%}" if name == "goodput" else "{:.0f}"
+        measured, simulated, low, high = (
+            form.format(getattr(one, name))
+            for one in (check.measured, check.simulated, check.low, check.high)
+        )
         mark = "" if check.is_within(name) else " *"
-        shown = (form.format(getattr(one, name)) for one in (check.measured, check.simulated))
-        words += [f"{text:>{width}}" for text, width in zip(shown, (18, 11), strict=True)]
-        words.append(f"{f'{check.error(name):+.0%}{mark}':>8}")
-    return words
+        lines.append(
+            f"{head}  {name:<9}{measured:>10}{simulated:>10}{check.error(name):>+8.0%}   "
+            f"{low} to {high}{mark}"
+        )
+        head = " " * len(head)
+    return lines
 
 
 def _simulate(args: argparse.Namespace, curve: ServiceCurve, prices: Prices) -> int:
@@ -93,7 +99,7 @@ def _simulate(args: argparse.Namespace, curve: ServiceCurve, prices: Prices) -> 
     ]
     others = [one for one in days if one.num_developers == WAITING_DEVELOPERS][:1]
     days += [replace(one, rule=Rule("waiting", WAITING_TARGET)) for one in others]
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         simulated = []
         for row, moments in pool.map(simulate_day, days):
             _progress(
@@ -145,8 +151,8 @@ def _day_lines(months: Sequence[Month], rule: Rule, prices: Prices, name: str | 
         row = one.row
         replicas = f"{row.least} {row.mean:.1f} {row.most}"
         lines.append(
-            f"{row.num_developers:<12}{row.day:<22}{replicas:>16}{row.p50_ms:>8.0f}{row.p95_ms:>8.0f}"
-            f"{row.goodput:>9.1%}{row.refused:>9.2%}{row.failed:>9.3%}"
+            f"{row.num_developers:<12}{row.day:<22}{replicas:>16}{row.p50_ms:>8.0f}"
+            f"{row.p95_ms:>8.0f}{row.goodput:>9.1%}{row.refused:>9.2%}{row.failed:>9.3%}"
             f"{one.on_demand:>11.3f}{one.base_reserved:>11.3f}{one.spot:>9.3f}"
         )
     return lines

@@ -1,27 +1,33 @@
 """The simulator against real servers: the same Poisson arrivals, measured and simulated.
 
 Comes in: a model repository and a Load. Goes out: a Check for each number of replicas and each
-arrival rate. The curve comes from closed loops on the same servers just before, so that what is
+arrival rate. The curve comes from closed loops on the same servers, so that what is
 checked is the step from it to arrivals at random, and to two replicas that know nothing of each
-other. Knows nothing of autoscaling, which no single machine could show.
+other. Closed loops and arrivals take turns, so that both see the same noise. Knows nothing of
+autoscaling, which no single machine could show.
 """
 
 import asyncio
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.capacity.askers import ask_at_random
 from benchmarks.capacity.curve import ServiceCurve
 from benchmarks.capacity.developers import Habits, draw_arrivals
-from benchmarks.capacity.measuring import Load, Servers, measure_curve, running_servers
-from benchmarks.capacity.questions import Timed, ask_at_random
+from benchmarks.capacity.measuring import (
+    Load,
+    Servers,
+    curve_of,
+    measure_round,
+    running_servers,
+)
 from benchmarks.capacity.replica import Outcomes, Replica
 from benchmarks.capacity.tally import GOAL_S
-from benchmarks.http_door import Door
+from benchmarks.questions import Asked
 
 SHARES = (0.3, 0.6, 0.8)  # of what the replicas can do
 PATIENT = Habits(typed_on_share=0.0, give_up_s=math.inf)
@@ -75,34 +81,52 @@ class Check:
 
 
 def validate(
-    repository: Path, load: Load, seconds: float, progress: Callable[[str], None]
+    repository: Path,
+    load: Load,
+    replicas: Sequence[int],
+    seconds: float,
+    progress: Callable[[str], None],
 ) -> tuple[list[Check], list[ServiceCurve]]:
-    """With one replica and with two; the curves that were measured, in that order."""
+    """With so many replicas, and so many; the curves that were measured, in that order."""
     checks, curves = [], []
-    for num_replicas in (1, 2):
+    for num_replicas in replicas:
         with running_servers(repository, num_replicas) as servers:
-            curves.append(measure_curve(servers, load, progress))
-            for share in SHARES:
-                checks.append(_check(servers, curves[-1], share, load, seconds))
-                progress(f"{num_replicas} replicas, {share:.0%} of what they can")
+            found, curve = _check(servers, load, seconds / load.rounds, progress)
+        checks += found
+        curves.append(curve)
     return checks, curves
 
 
 def _check(
-    servers: Servers, curve: ServiceCurve, share: float, load: Load, seconds: float
+    servers: Servers, load: Load, seconds: float, progress: Callable[[str], None]
+) -> tuple[list[Check], ServiceCurve]:
+    """`seconds` of each rate in every round."""
+    first = curve_of([measure_round(servers, load, 0)])  # warms up, and says what they can
+    rates = {share: share * first.most_per_s * servers.num_replicas for share in SHARES}
+    rounds, asked = [], {share: list[Asked]() for share in SHARES}
+    for number in range(1, load.rounds + 1):
+        rounds.append(measure_round(servers, load, number))
+        for share, per_s in rates.items():
+            asked[share] += asyncio.run(_ask(servers, load, per_s, seconds, number))
+        progress(f"{servers.num_replicas} replicas: round {number} of {load.rounds}")
+    curve = curve_of(rounds)
+    runs = (servers.num_replicas, seconds, load.rounds)
+    return [_compare(curve, rates[share], share, asked[share], runs) for share in SHARES], curve
+
+
+def _compare(
+    curve: ServiceCurve,
+    per_s: float,
+    share: float,
+    asked: list[Asked],
+    runs: tuple[int, float, int],
 ) -> Check:
-    per_s = share * curve.most_per_s * servers.num_replicas
-    answers = asyncio.run(_ask(servers.url, load, per_s, seconds))
-    whole = [one.total_s for one in answers if one.status == 200]
-    runs = [
-        simulate(curve, servers.num_replicas, per_s, seconds, seed) for seed in range(NUM_SIMULATED)
-    ]
-    low, middle, high = (_quantile(runs, at) for at in (0.05, 0.5, 0.95))
-    measured = Figures.of(whole, len(answers))
-    failed = len(answers) - len(whole)
-    return Check(
-        servers.num_replicas, per_s, share, len(answers), failed, measured, middle, low, high
-    )
+    """`runs` are replicas, seconds of a stretch, and how many of those."""
+    whole = [one.total_s for one in asked if one.total_s is not None]
+    simulated = [simulate(curve, per_s, *runs, seed=seed) for seed in range(NUM_SIMULATED)]
+    low, middle, high = (_quantile(simulated, at) for at in (0.05, 0.5, 0.95))
+    measured, num_failed = Figures.of(whole, len(asked)), len(asked) - len(whole)
+    return Check(runs[0], per_s, share, len(asked), num_failed, measured, middle, low, high)
 
 
 def _quantile(runs: list[Figures], at: float) -> Figures:
@@ -111,27 +135,32 @@ def _quantile(runs: list[Figures], at: float) -> Figures:
     return Figures(*(float(np.nanquantile(column, at)) for column in columns))
 
 
-async def _ask(url: str, load: Load, per_s: float, seconds: float) -> list[Timed]:
-    door = Door(url)
-    bodies = load.questions.bodies(seed=random.random())
+async def _ask(
+    servers: Servers, load: Load, per_s: float, seconds: float, number: int
+) -> list[Asked]:
+    targets, seed = servers.targets(), round(per_s * 1000) + number
     try:
-        return await ask_at_random(door, bodies, per_s, seconds, seed=round(per_s * 1000))
+        return await ask_at_random(targets, load.questions(seed), per_s, seconds, seed)
     finally:
-        door.close()
+        for target in targets:
+            await target.close()
 
 
 def simulate(
-    curve: ServiceCurve, num_replicas: int, per_s: float, seconds: float, seed: int
+    curve: ServiceCurve,
+    per_s: float,
+    num_replicas: int,
+    seconds: float,
+    num_stretches: int,
+    *,
+    seed: int,
 ) -> Figures:
-    """A run of that length from empty replicas, all answers waited for."""
-    random_numbers = np.random.default_rng(seed)
+    """So many stretches of so many seconds, each from empty replicas, all answers waited for."""
+    random, sizes = np.random.default_rng(seed), np.array(curve.sizes)
     ended = Outcomes()
-    for _ in range(num_replicas):
-        one = Replica(curve)
-        span = (0.0, seconds)
-        sizes = np.array(curve.sizes)
-        share = per_s / num_replicas
-        one.advance(seconds, draw_arrivals(share, span, PATIENT, sizes, random_numbers))
+    for _ in range(num_replicas * num_stretches):
+        one, span = Replica(curve), (0.0, seconds)
+        one.advance(seconds, draw_arrivals(per_s / num_replicas, span, PATIENT, sizes, random))
         one.drain()
         ended.served_s += one.outcomes.served_s
         ended.num_arrived += one.outcomes.num_arrived

@@ -19,7 +19,7 @@ from benchmarks.capacity.tally import Tally
 
 Scenario = Literal["steady", "spot", "region lost"]
 WARM_UP_S = 1800.0
-SIMULATED_PER_S = 10.0  # questions of a region; fewer make the autoscaler's figure noisy
+SIMULATED_PER_S = 5.0  # questions of a region; fewer make the autoscaler's figure noisy
 SPOT_PER_HOUR = 0.05  # harsher than clouds publish: 7 of 10 machines go within a day
 LOST_AT_UTC_S, LOST_FOR_S = 15 * HOUR_S, HOUR_S  # the Americas' busiest hours
 FAILOVER_S = 60.0  # until DNS and editors go elsewhere

@@ -17,6 +17,8 @@ from benchmarks.prices import DEFAULT_PRICES, PURCHASES, Prices, load_prices
 from benchmarks.random_model import write_checkpoint
 from benchmarks.typing_users import library_files
 
+# Ways whose bills are printed, one for each precision and one with everything; JSON has all.
+PRINTED = ("batching", "int8", "int4", "int8 and int4", "speculation")
 DEMO = Path(__file__).parent.parent.parent / "demo"
 
 
@@ -118,7 +120,7 @@ def _bill_lines(bills: Sequence[Bill], prices: Prices, args: argparse.Namespace)
         f"{'':<22}{'machine':<12}"
         + "".join(f"{f'1K {name}':>14}{'month':>9}" for name in PURCHASES),
     ]
-    for one in bills:
+    for one in (bill for bill in bills if bill.way in PRINTED):
         figures = "".join(
             f"{one.per_thousand[name]:>14.6f}{one.per_month[name]:>9.4f}" for name in PURCHASES
         )

@@ -1,6 +1,7 @@
 """The simulator against queueing theory, and the rule against Kubernetes' own words."""
 
 import json
+from dataclasses import asdict
 from math import factorial, sqrt
 from pathlib import Path
 
@@ -204,30 +205,28 @@ def test_goodput_leaves_out_who_typed_on_before_the_goal() -> None:
     assert tally.percentiles_s(0.5, 1.0) == [0.19, 0.3]
 
 
-def test_lost_region_fails_what_it_held_and_others_take_over() -> None:
-    day = Day(curve_of_servers(2, per_s=40.0), RULE, Habits(questions_per_day=20), 10_000)
-    lost = Day(day.curve, day.rule, day.habits, day.num_developers, "region lost")
+def test_developers_of_a_lost_region_are_refused_until_others_take_over() -> None:
+    habits = Habits(questions_per_day=20)
+    day = Day(curve_of_servers(2, per_s=40.0), RULE, habits, 10_000, "region lost")
 
-    steady, hit = simulate_day(day)[0], simulate_day(lost)[0]
+    row, moments = simulate_day(day)
 
-    assert steady.failed == steady.refused == 0
-    assert 0 < hit.refused < 0.01
-    assert hit.num_simulated == pytest.approx(steady.num_simulated, rel=0.1)
+    assert row.num_simulated == pytest.approx(200_000, rel=0.02)  # nobody asks less for it
+    assert 0 < row.refused < 0.01
+    assert min(one.num_replicas for one in moments) == 4  # of three regions' six
 
 
-def test_command_tells_the_same_days_for_the_same_seed(
+def test_command_tells_the_day_that_the_seed_gives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    curve = tmp_path / "curve.json"
-    curve_of_servers(4, per_s=5.0).save(curve, {})
-    words = ["capacity", "--curve", str(curve), "--developers", "50", "--days", "spot", "--json"]
+    path, curve = tmp_path / "curve.json", curve_of_servers(4, per_s=5.0)
+    curve.save(path, {})
+    words = ["--developers", "50", "--days", "spot", "--target", "1", "--json"]
 
-    assert main([*words, "--plot", str(tmp_path)]) == 0
-    first = json.loads(capsys.readouterr().out)
-    assert main(words) == 0
+    assert main(["capacity", "--curve", str(path), *words, "--plot", str(tmp_path)]) == 0
 
-    assert json.loads(capsys.readouterr().out)["rows"] == first["rows"]
-    assert [row["scenario"] for row in first["rows"]] == ["spot"]
+    day = Day(curve, Rule("in flight", 1.0), Habits(), 50, "spot")
+    assert json.loads(capsys.readouterr().out)["rows"] == [asdict(simulate_day(day)[0])]
     assert {"capacity.svg", "capacity-day.png"} <= {one.name for one in tmp_path.iterdir()}
 
 
@@ -245,3 +244,18 @@ def test_file_that_is_no_curve_is_refused(tmp_path: Path, text: str, fault: str)
 
     with pytest.raises(CurveError, match=fault):
         ServiceCurve.load(path)
+
+
+def test_simulator_is_held_against_real_servers(
+    demo_repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--levels", "1", "4", "--rounds", "1", "--level-seconds", "0.3", "--seconds", "1"]
+    words += ["--replicas", "1", "--model-repository", str(demo_repository), "--json"]
+
+    status = main(["capacity", "--validate", *words])
+
+    told = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert [one["num_replicas"] for one in told["rows"]] == [1, 1, 1]
+    assert all(one["measured"]["p95_ms"] > 0 < one["num_asked"] for one in told["rows"])
+    assert [level["num_streams"] for level in told["curves"][0]["levels"]] == [1, 4]

@@ -1,0 +1,84 @@
+"""Loads on several servers in turn, round after round, so that all meet the same noise.
+
+Comes in: opened servers and what to put on them. Goes out: a Row for each server and level, with
+its rounds, their medians and its ratio to the first server's. Prints nothing.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.developers import Most, find_most
+from benchmarks.load import Load, run_load
+from benchmarks.opened import Opened
+from benchmarks.performance import LIMIT_S, Performance
+from benchmarks.ratios import Ratio, paired_ratio
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One server at one level; `speed` is the first server's tokens a second over its own."""
+
+    target: str
+    shape: str
+    level: float
+    rounds: tuple[Performance, ...]
+    speed: Ratio | None = None
+
+    def median(self, figure: Callable[[Performance], float]) -> float:
+        """Over the rounds; NaN where a round has none."""
+        return median(figure(one) for one in self.rounds)
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """Of all rounds."""
+        kinds = {kind for one in self.rounds for kind in one.errors}
+        return {kind: sum(one.errors.get(kind, 0) for one in self.rounds) for kind in kinds}
+
+
+def measure_load(
+    servers: Sequence[Opened],
+    load: Load,
+    levels: Sequence[float],
+    num_rounds: int,
+    progress: Progress,
+) -> list[Row]:
+    """Every server gets every level in each round, in an order that turns."""
+    seeds = itertools.count(load.seed)  # never the same twice: a cache knows what was asked
+    rows = []
+    for level in levels:
+        found: dict[str, list[Performance]] = {one.name: [] for one in servers}
+        for number in range(num_rounds):
+            turn = number % len(servers)
+            for server in [*servers[turn:], *servers[:turn]]:
+                progress(f"{load.shape} {level:g}: {server.name}, round {number + 1}")
+                own = dataclasses.replace(load, level=level, seed=next(seeds))
+                found[server.name].append(run_load(server, own))
+        first = [one.tokens_per_s for one in found[servers[0].name]]
+        for name, rounds in found.items():
+            rates = [one.tokens_per_s for one in rounds]
+            speed = paired_ratio(first, rates) if name != servers[0].name and all(rates) else None
+            rows.append(Row(name, load.shape, level, tuple(rounds), speed))
+    return rows
+
+
+def find_developers(
+    server: Opened, load: Load, ceiling: int, max_probes: int, progress: Progress
+) -> tuple[Most, list[Row]]:
+    """The most people who may type at once; every probe is a Row."""
+    rows: list[Row] = []
+
+    def holds(number: int) -> bool:
+        own = dataclasses.replace(load, level=number, seed=load.seed + len(rows))
+        found = run_load(server, own)
+        rows.append(Row(server.name, load.shape, number, (found,)))
+        is_held = found.is_held(LIMIT_S)
+        told = f"p95 {found.total.p95_ms:.0f} ms, goodput {found.goodput:.0%}, {found.errors or ''}"
+        progress(f"{server.name}, {number} people: {told}: {'held' if is_held else 'not held'}")
+        return is_held
+
+    return find_most(holds, max(1, round(load.level)), ceiling, max_probes), rows

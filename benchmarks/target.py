@@ -1,0 +1,150 @@
+"""What a workload asks: one server, whichever it is, that completes prompts piece by piece.
+
+Comes in: an address, and what every request to it carries. Goes out: pieces of text with the time
+that each came. Whoever leaves the pieces early gives the request up: its connection is closed, or
+its stream cancelled. Knows nothing of who asks, nor how often.
+
+    async with aclosing(target.complete(prompt, 32)) as pieces:
+        async for piece in pieces:
+            ...
+"""
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Unpack
+
+from benchmarks.http_door import Answer, Door
+from clients import AsyncCompletionClient, ClientError
+from clients.messages import Settings
+
+DATA = b"data: "
+DONE = b"[DONE]"
+MAX_SHOWN = 300  # characters of what a server said
+
+
+class TargetError(Exception):
+    """A request that did not get its whole answer; the message says what the server said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some more text, at a time of `time.perf_counter`; the last one may have none.
+
+    `num_tokens` counts the whole answer's, as the server tells it; None before it has.
+    """
+
+    at_s: float
+    text: str
+    num_tokens: int | None = None
+
+
+class Target(Protocol):
+    """One server; made and closed inside the event loop that asks."""
+
+    name: str
+
+    def complete(self, prompt: str, max_tokens: int) -> AsyncGenerator[Piece, None]:
+        """The greedy completion of a prompt; raises TargetError."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+class HttpTarget:
+    """Any server that has OpenAI's `/v1/completions` with streaming: the gateway, a peer.
+
+    `url` is HOST:PORT. `settings` are sent with every request, as its JSON takes them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        key: str | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        self.name = name
+        self._door = Door(url, key)
+        self._settings = {
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **(settings or {}),
+        }
+
+    async def complete(self, prompt: str, max_tokens: int) -> AsyncGenerator[Piece, None]:
+        """One request on a connection of its own."""
+        body = {"prompt": prompt, "max_tokens": max_tokens, **self._settings}
+        is_whole = False
+        try:
+            async with self._door.post("/v1/completions", body) as answer:
+                if answer.status != 200:
+                    raise TargetError(f"HTTP {answer.status}: {_shown(await answer.body())}")
+                async for event in _events(answer):
+                    is_whole = event == DONE
+                    if not is_whole:
+                        yield _piece(event)
+        except (OSError, EOFError) as error:
+            raise TargetError(f"{type(error).__name__}: {error}") from None
+        if not is_whole:
+            raise TargetError("the answer ended before its [DONE]")
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        self._door.close()
+
+
+class TritonTarget:
+    """Our own Triton, asked over gRPC without a gateway; `url` is HOST:PORT."""
+
+    def __init__(self, name: str, url: str, **settings: Unpack[Settings]) -> None:
+        self.name = name
+        self._client = AsyncCompletionClient(url, retries=0)
+        self._settings: Settings = {"temperature": 0.0, **settings}
+
+    async def complete(self, prompt: str, max_tokens: int) -> AsyncGenerator[Piece, None]:
+        """One stream."""
+        settings: Settings = {**self._settings, "max_tokens": max_tokens}
+        try:
+            async with self._client.stream(prompt, **settings) as chunks:
+                async for chunk in chunks:
+                    yield Piece(time.perf_counter(), chunk.text, chunk.completion_tokens)
+        except ClientError as error:
+            raise TargetError(f"{type(error).__name__}: {error}") from None
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._client.close()
+
+
+async def _events(answer: Answer) -> AsyncIterator[bytes]:
+    """What stands behind each `data: `; an event may come in several pieces of the body."""
+    rest = b""
+    async for piece in answer.pieces():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(DATA):
+                yield line.removeprefix(DATA).strip()
+
+
+def _piece(event: bytes) -> Piece:
+    """Of an event's JSON; raises TargetError when that is an error."""
+    now = time.perf_counter()
+    try:
+        told: dict[str, Any] = json.loads(event)
+        if "error" in told:
+            raise TargetError(_shown(event))
+        usage = told.get("usage") or {}
+        text = "".join(choice["text"] for choice in told["choices"])
+        return Piece(now, text, usage.get("completion_tokens"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise TargetError(f"no event of a completion: {_shown(event)}") from None
+
+
+def _shown(said: bytes) -> str:
+    return said.decode(errors="replace")[:MAX_SHOWN]

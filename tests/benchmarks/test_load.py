@@ -1,0 +1,144 @@
+"""Loads of every shape on real servers; and a run of several measurements."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import RunningServer
+
+from benchmarks.__main__ import build_parser, main
+from benchmarks.bench import REPORT, STEPS, Done, Step, run_step, write_report
+from benchmarks.editors import GatewayEditor, TargetEditor
+from benchmarks.http_door import Door
+from benchmarks.load import SHAPES, Load, Shape, run_load
+from benchmarks.machine import describe
+from benchmarks.opened import Opened
+from benchmarks.processes import cpu_s
+from benchmarks.questions import ENGINE
+from benchmarks.target import HttpTarget, TritonTarget
+from benchmarks.typing_users import library_files
+from benchmarks.workload import demo_tokenizer, tokens_of, typed_functions
+from tests.gateway.gateways import RunningGateway, running_gateway
+
+FILES = library_files()[:3]
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    server: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningGateway]:
+    with running_gateway(server, tmp_path_factory.mktemp("gateway"), "--open") as running:
+        yield running
+
+
+@pytest.fixture
+def opened(gateway: RunningGateway) -> Opened:
+    url = f"127.0.0.1:{gateway.port}"
+    return Opened(
+        "gateway",
+        lambda: HttpTarget("gateway", url),
+        lambda name, _: GatewayEditor(name, Door(url)),
+        (gateway.process.pid,),
+    )
+
+
+def load(shape: Shape, level: float, seed: int = 1) -> Load:
+    tokenizer = demo_tokenizer()
+    files, texts = tokens_of(FILES, tokenizer), typed_functions(FILES, tokenizer, max_tokens=8)
+    return Load(shape, level, 1.5, 0.5, seed, files, texts, max_tokens=8, debounce_s=0.1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_is_answered_without_an_error(opened: Opened, shape: Shape) -> None:
+    level = 4 if shape in ("closed", "typing") else 24
+
+    found = run_load(opened, load(shape, level, seed=SHAPES.index(shape)))
+
+    assert found.errors == {}
+    assert found.sources[ENGINE]
+    assert found.tokens_per_s > 0
+    assert found.cpu_by_program["gateway"] > 0
+
+
+def test_triton_itself_is_typed_at_as_well(server: RunningServer) -> None:
+    opened = Opened(
+        "triton",
+        lambda: TritonTarget("triton", f"localhost:{server.grpc_port}"),
+        lambda _, target: TargetEditor(target),
+    )
+
+    found = run_load(opened, load("typing", 4, seed=9))
+
+    assert found.errors == {}
+    assert found.num_whole
+    assert found.cpu_by_program == {}
+
+
+def test_server_that_is_away_is_an_error_of_each_question(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    words = ["--target", "http://127.0.0.1:1", "--users", "2", "--seconds", "0.3", "--warm-up", "0"]
+
+    status = main(["load", *words, "--json", str(out)])
+
+    assert status == 1
+    (row,) = json.loads(out.read_text())["rows"]
+    assert all("ConnectionRefused" in kind for kind in row["rounds"][0]["errors"])
+
+
+def test_own_servers_are_compared_drawn_and_ended(
+    demo_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--target", "gateway", "triton", "--users", "2", "--seconds", "1", "--warm-up", "0.5"]
+    outputs = ["--json", str(tmp_path / "figures.json"), "--plot", str(tmp_path)]
+    repository = ["--model-repository", str(demo_repository)]
+
+    status = main(["load", *words, *repository, *outputs])
+
+    told = capsys.readouterr()
+    assert status == 0, told.out
+    rows = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert [row["target"] for row in rows] == ["gateway", "triton"]
+    assert all(row["rounds"][0]["tokens_per_s"] > 0 for row in rows)
+    assert "too few rounds" in told.out  # one round tells no difference
+    assert (tmp_path / "load-closed.svg").is_file()
+
+
+def test_unknown_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--target", "nobody"]) == 1
+    assert "there is no server 'nobody'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
+def test_step_of_the_whole_run_is_a_command(step: Step) -> None:
+    assert build_parser().parse_args([*step.words.split(), "--json", "x.json", "--plot", "x"])
+
+
+def test_step_that_fails_or_hangs_is_in_the_report(tmp_path: Path) -> None:
+    fails = run_step(Step("fails", "It fails", "load --target nobody"), tmp_path / "fails")
+    hangs = Step("hangs", "It hangs", "load --target http://127.0.0.1:1", limit_s=2.5)
+
+    write_report(tmp_path, describe(["bench"]), [fails, run_step(hangs, tmp_path / "hangs")])
+
+    report = (tmp_path / REPORT).read_text()
+    assert "It ended with status 1: error: there is no server 'nobody'" in report
+    assert "It took longer than 2.5 s and was ended" in report
+
+
+def test_report_has_the_table_and_the_picture(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "load.png").touch()
+
+    write_report(tmp_path, describe([]), [Done(Step("one", "One", "x"), 0, 3, "a  b\n1  2", "")])
+
+    report = (tmp_path / REPORT).read_text()
+    assert "    a  b\n    1  2" in report
+    assert "![One](one/load.png)" in report
+
+
+def test_processor_time_counts_children() -> None:
+    before = cpu_s([os.getpid()])
+    os.system("python3 -c 'sum(range(5_000_000))'")
+
+    assert cpu_s([os.getpid()]) > before + 0.02
