@@ -87,7 +87,7 @@ $(VENV)/.run: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.run
-	$(PIP_INSTALL) -e '.[server,export,client,gateway,training,test]'
+	$(PIP_INSTALL) -e '.[server,export,client,gateway,training,bench,test]'
 	@$(PIP_INSTALL) -e '.[rtx]' || echo "TensorRT-RTX can't be installed here: its tests are skipped"
 	@touch $@
 

@@ -18,6 +18,8 @@ from benchmarks import (
     timing_options,
     timings,
 )
+from benchmarks.capacity import command as capacity
+from benchmarks.cost import command as cost
 from benchmarks.peers.catalogue import PeerError
 from clients import ClientError
 from nanotriton.errors import NanotritonError
@@ -45,6 +47,9 @@ without one:
   python -m benchmarks perf-analyzer --install
   python -m benchmarks perf-analyzer --users 1 8 --rates 5
   python -m benchmarks gap --random
+  python -m benchmarks capacity --plot bench
+  python -m benchmarks capacity --validate
+  python -m benchmarks cost --rounds 9
   python -m benchmarks peers --install
   python -m benchmarks peers --json peers.json
 """
@@ -152,6 +157,14 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "how long streams wait while somebody's long prompt comes in",
             options.add_gap,
             offline.gap,
+        ),
+        "capacity": _Command(
+            "how many machines so many developers need, simulated from a measured curve",
+            capacity.add_options,
+            capacity.run,
+        ),
+        "cost": _Command(
+            "what tokens cost, and what each optimisation saved of it", cost.add_options, cost.run
         ),
         "peers": _Command(
             "other engines on the same weights, paired rounds", options.add_peers, offline.peers

@@ -7,6 +7,8 @@ published. Export runs in a process of its own, as people run it.
 import base64
 import itertools
 import json
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from nanotriton.contract import RANKS_FILE
+from nanotriton.contract import ENGINE_MODEL, RANKS_FILE
 from nanotriton.manifest import newest_version
 
 
@@ -34,6 +36,8 @@ class Sizes:
 
 
 GPT2 = Sizes()
+TEMPLATE = Path(__file__).parent.parent / "model_repository"
+WARMED_UP_MODELS = ("preprocessing", "completion_stream")
 DEVIATION = 0.02  # GPT-2's own initialisation
 
 
@@ -56,15 +60,32 @@ def write_random_version(folder: Path, precision: str = "auto", kv: str = "float
     return version
 
 
+def write_random_repository(folder: Path, precision: str = "auto") -> Path:
+    """The same as a repository that can be served, though nothing like it is published."""
+    version = write_random_version(folder, precision)
+    repository = folder / "repository"
+    exported = ("*.onnx*", "*.plan", "*.json", "*.tiktoken", "warmup", "[2-9]*", "1?*")
+    shutil.copytree(TEMPLATE, repository, ignore=shutil.ignore_patterns(*exported))
+    for file in version.iterdir():
+        file.rename(repository / ENGINE_MODEL / "1" / file.name)
+    prompt = b"def f():"
+    for model in WARMED_UP_MODELS:
+        (repository / model / "warmup").mkdir()
+        sized = struct.pack("<I", len(prompt)) + prompt  # as Triton's input_data_file has it
+        (repository / model / "warmup" / "prompt").write_bytes(sized)
+    return repository
+
+
 def export_version(
     checkpoint: Path, version: Path, precision: str = "auto", kv: str = "float32"
 ) -> None:
     """Random weights gain nothing from calibration; a cache of int8 has no scales without it."""
     fitted = ["--rounding", "nearest"] if kv == "float32" else ["--calibration-tokens", "1024"]
-    for words in (
-        ["graph", str(checkpoint), "--out", str(version), "--infill", "no"],
-        ["quantized", str(version), "--precision", precision, "--kv", kv, *fitted],
-    ):
+    commands = [["graph", str(checkpoint), "--out", str(version), "--infill", "no"]]
+    if precision != "fp32":
+        quantized = ["quantized", str(version), "--precision", precision, "--kv", kv, *fitted]
+        commands.append(quantized)
+    for words in commands:
         subprocess.run([sys.executable, "-m", "export", *words], check=True, stdout=sys.stderr)
 
 

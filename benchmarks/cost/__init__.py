@@ -1,0 +1,1 @@
+"""What tokens cost, and what each optimisation saved of it."""

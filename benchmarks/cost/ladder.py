@@ -1,0 +1,189 @@
+"""What each optimisation brings: the same requests by one way after another, each with one more.
+
+Comes in: a checkpoint, users and their requests. Goes out: a Rung for each way. Everything runs in
+this process, without a server: what the engine does is what is compared. Every way gets every round
+in turn, so that all see the same noise.
+"""
+
+import importlib.util
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from benchmarks.peers.ours import graph_use
+from benchmarks.peers.serving import Options
+from benchmarks.random_model import export_version
+from benchmarks.ratios import Ratio, paired_ratio
+from benchmarks.replay import ask, rounds_of
+from benchmarks.typing_users import typed_series
+from nanotriton.engine.core import Engine, EngineOptions
+from nanotriton.engine.request import Settings
+from nanotriton.manifest import Manifest
+from nanotriton.runners.graphs import BY_ROWS, GraphUse
+from nanotriton.runners.ort import OrtRunner
+from nanotriton.tokenizer import Tokenizer, load_tokenizer
+
+Prompts = Sequence[list[int]]
+Way = Callable[[Prompts], int]  # answers them, and says how many tokens it wrote
+NUM_WARM_UP = 2
+EVERY = 12  # characters that are typed between two requests
+# Without a cache every token costs the whole text, so a few tell what many cost.
+NUM_TOKENS_WITHOUT_CACHE = 2
+PLAIN = EngineOptions(prefix_cache=False, speculation=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`num_users` people ask `num_rounds` times each, for `max_tokens` every time."""
+
+    num_users: int
+    num_rounds: int
+    max_tokens: int
+    num_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One way: tokens a second, the median of the rounds, and how many times the one before it.
+
+    `before` names that one. It is not always the row above: int4 alone is an aside.
+    """
+
+    way: str
+    precision: str
+    tokens_per_s: float
+    before: str
+    gain: Ratio
+
+
+BEFORE = {
+    "no KV cache": "PyTorch, no KV cache",
+    "KV cache": "no KV cache",
+    "batching": "KV cache",
+    "int8": "batching",
+    "int4": "batching",
+    "int8 and int4": "int8",
+    "prefix cache": "int8 and int4",
+    "speculation": "prefix cache",
+}
+
+
+def climb(
+    checkpoint: Path,
+    files: Sequence[Path],
+    work: Work,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> list[Rung]:
+    """Export into `folder` and measure all ways; PyTorch's only where it is installed."""
+    versions = {precision: folder / precision for precision in ("fp32", "auto")}
+    for precision, version in versions.items():
+        export_version(checkpoint, version, precision)
+        progress(f"exported {precision}")
+    tokenizer = load_tokenizer(versions["auto"])
+    ways, context = _open_ways(versions, tokenizer, work)
+    if importlib.util.find_spec("torch"):
+        ways = {"PyTorch, no KV cache": _tutorial(checkpoint, folder, work), **ways}
+    series = typed_series(files, EVERY, tokenizer, context - work.max_tokens)
+    rounds = itertools.islice(rounds_of(series, work.num_users), work.num_rounds + NUM_WARM_UP)
+    return _rungs(measure_ways(ways, rounds, progress))
+
+
+def measure_ways(
+    ways: dict[str, Way], rounds: Iterator[Prompts], progress: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Tokens a second of each way in each round, without those that warm up."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for number, prompts in enumerate(rounds):
+        names = [*ways]
+        turn = number % len(names)  # nobody is always first
+        for name in names[turn:] + names[:turn]:
+            started = time.perf_counter()
+            num_tokens = ways[name](prompts)
+            rates[name].append(num_tokens / (time.perf_counter() - started))
+        progress(f"round {number + 1}")
+    return {name: found[NUM_WARM_UP:] for name, found in rates.items()}
+
+
+def _rungs(rates: dict[str, list[float]]) -> list[Rung]:
+    precisions = {"int8": "int8", "int4": "int4", "PyTorch, no KV cache": "fp32"}
+    precisions |= dict.fromkeys(("int8 and int4", "prefix cache", "speculation"), "auto")
+    rungs = []
+    for name, found in rates.items():
+        before = BEFORE.get(name, name)
+        if before not in rates:  # no PyTorch here: the first one is compared with itself
+            before = name
+        gain = paired_ratio(found, rates[before])
+        rungs.append(Rung(name, precisions.get(name, "fp32"), median(found), before, gain))
+    return rungs
+
+
+def _open_ways(
+    versions: dict[str, Path], tokenizer: Tokenizer, work: Work
+) -> tuple[dict[str, Way], int]:
+    """Each with slots of its own where they keep something; the context of the model too."""
+    settings = Settings(max_tokens=work.max_tokens, ignore_eos=True)
+    manifest = Manifest.load(versions["auto"])
+
+    def runner(version: str, graphs: GraphUse = BY_ROWS) -> OrtRunner:
+        slots = 2 * work.num_users  # the prefix cache wants some that are free
+        return OrtRunner(versions[version], slots, work.num_threads, graphs)
+
+    def engine(runner: OrtRunner, options: EngineOptions = PLAIN) -> Engine:
+        return Engine(runner, tokenizer, lambda: 0, time.perf_counter, options)
+
+    def together(engine: Engine) -> Way:
+        return lambda prompts: _num_tokens(engine, prompts, settings)
+
+    def alone(engine: Engine) -> Way:
+        return lambda prompts: sum(_num_tokens(engine, [one], settings) for one in prompts)
+
+    full, both = runner("fp32"), runner("auto")
+    int8, int4 = (runner("auto", graph_use(name, manifest)) for name in ("int8", "int4"))
+    cached = replace(PLAIN, prefix_cache=True)
+    ways = {
+        "no KV cache": _without_cache(engine(full)),
+        "KV cache": alone(engine(full)),
+        "batching": together(engine(full)),
+        "int8": together(engine(int8)),
+        "int4": together(engine(int4)),
+        "int8 and int4": together(engine(both)),
+        "prefix cache": together(engine(runner("auto"), cached)),
+        "speculation": together(engine(runner("auto"), replace(cached, speculation=True))),
+    }
+    return ways, full.context
+
+
+def _num_tokens(engine: Engine, prompts: Prompts, settings: Settings) -> int:
+    return sum(len(one.tokens) for one in ask(engine, prompts, settings))
+
+
+def _without_cache(engine: Engine) -> Way:
+    """The whole text again for each token, one request at a time."""
+    one_token = Settings(max_tokens=1, ignore_eos=True)
+
+    def way(prompts: Prompts) -> int:
+        for prompt in prompts:
+            text = list(prompt)
+            for _ in range(NUM_TOKENS_WITHOUT_CACHE):
+                text += ask(engine, [text], one_token)[0].tokens
+        return len(prompts) * NUM_TOKENS_WITHOUT_CACHE
+
+    return way
+
+
+def _tutorial(checkpoint: Path, folder: Path, work: Work) -> Way:
+    """The same in PyTorch, as tutorials have it."""
+    from benchmarks.peers.tutorial import Tutorial  # noqa: PLC0415 (PyTorch is an extra)
+
+    model = Tutorial(Options(checkpoint, folder, "fp32", work.num_threads, 1, 0))
+
+    def way(prompts: Prompts) -> int:
+        for prompt in prompts:
+            model.generate([prompt], NUM_TOKENS_WITHOUT_CACHE, lambda: None)
+        return len(prompts) * NUM_TOKENS_WITHOUT_CACHE
+
+    return way
