@@ -65,10 +65,10 @@ def running_servers(repository: Path, num_replicas: int) -> Iterator[Servers]:
         for name in BACKENDS[:num_replicas]:
             (folder / name).mkdir()
             tritons.append(stack.enter_context(running_triton(repository, folder / name)))
-        others = zip(BACKENDS[1:], tritons[1:], strict=False)
-        words = [word for name, one in others for word in ("--backend", f"{name}={one.grpc_url}")]
-        words += ["--max-running", str(SLOTS * num_replicas)]
-        gateway = start_gateway(tritons[0], folder, "--open", *words)
+        named = zip(BACKENDS, tritons, strict=False)
+        backends = [f"{name}={one.grpc_url}" for name, one in named]
+        words = ["--open", "--max-running", str(SLOTS * num_replicas)]
+        gateway = start_gateway(backends, folder, *words)
         stack.callback(gateway.stop)
         yield Servers(gateway.url, num_replicas)
 

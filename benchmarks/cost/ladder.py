@@ -8,6 +8,7 @@ in turn, so that all see the same noise.
 import importlib.util
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,11 +180,11 @@ def _tutorial(checkpoint: Path, folder: Path, work: Work) -> Way:
     """The same in PyTorch, as tutorials have it."""
     from benchmarks.peers.tutorial import Tutorial  # noqa: PLC0415 (PyTorch is an extra)
 
-    model = Tutorial(Options(checkpoint, folder, "fp32", work.num_threads, 1, 0))
+    model = Tutorial(Options(checkpoint, folder, "fp32", work.num_threads, 1, 0, None))
 
     def way(prompts: Prompts) -> int:
         for prompt in prompts:
-            model.generate([prompt], NUM_TOKENS_WITHOUT_CACHE, lambda: None)
+            deque(model.generate([prompt], NUM_TOKENS_WITHOUT_CACHE), maxlen=0)
         return len(prompts) * NUM_TOKENS_WITHOUT_CACHE
 
     return way
