@@ -22,7 +22,7 @@ from benchmarks.peers.serving import Options, serve
 from benchmarks.peers.weights import Weights, load_weights
 
 FILE_TYPES = {"q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, "q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0}
-MAX_BATCH, MAX_PASS = 4096, 512  # tokens a call, and a pass through the model
+MAX_BATCH, MAX_PASS = 2048, 512  # tokens a call, and a pass through the model: llama-server's
 LAYER_TENSORS = {
     "ln_1": "attn_norm",
     "attn.c_attn": "attn_qkv",
