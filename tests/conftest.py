@@ -19,7 +19,16 @@ from export.checkpoint import Checkpoint, load_checkpoint
 from nanotriton.manifest import Manifest, newest_version
 
 # Rooms whose tests talk to real servers by real clocks, on a machine that others keep busy.
-REAL_TIME = ("server", "clients", "gateway", "monitoring")
+REAL_TIME = (
+    "server",
+    "clients",
+    "gateway",
+    "monitoring",
+    "benchmarks",
+    "operations",
+    "docker",
+    "helm",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -114,7 +114,7 @@ def test_lost_place_comes_back_with_the_backup(
     demo_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "figures.json"
-    words = ["--users", "4", "--seconds", "6", "--backup-every", "1", "--json", str(file)]
+    words = ["--users", "4", "--seconds", "12", "--backup-every", "1", "--json", str(file)]
 
     status = main(["drill", "--model-repository", str(demo_repository), *words])
 

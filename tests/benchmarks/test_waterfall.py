@@ -22,7 +22,7 @@ STAGES = {
     ],
 }
 LOST = Traced(UNARY, "f" * 32, 0, 1)
-CLOCK_MS = 1.0  # how far two processes' readings of one clock may lie apart
+CLOCK_MS = 50.0  # Triton may note a model's end after its client has the answer, on a busy machine
 
 
 @pytest.fixture(scope="module")
