@@ -145,7 +145,7 @@ class RunningContainer:
 
     def remove(self) -> None:
         """End it for good."""
-        must("podman", "rm", "--force", "--time=0", self.name)
+        must("podman", "rm", "--force", "--volumes", "--time=0", self.name)
 
 
 def start(name: str, image: str, *options: str, command: tuple[str, ...] = ()) -> RunningContainer:

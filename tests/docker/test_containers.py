@@ -45,9 +45,12 @@ def server(images: dict[str, str]) -> Iterator[RunningContainer]:
     """The demo model, with no way out of its network."""
     options = ("--network=none", "--shm-size=256m", "--tmpfs=/tmp:size=256m,noexec")
     running = start("nanotriton-server", images["demo"], *options)
-    print(f"\nserver: a completion {running.wait_healthy():.1f} s after the container's start")
-    yield running
-    running.remove()
+    try:
+        took_s = running.wait_healthy()
+        print(f"\nserver: a completion {took_s:.1f} s after the container's start")
+        yield running
+    finally:
+        running.remove()
 
 
 @pytest.fixture
@@ -55,12 +58,15 @@ def gateway(images: dict[str, str], server: RunningContainer) -> Iterator[Runnin
     """In the server's network, which nothing else reaches."""
     options = (
         *(f"--network=container:{server.name}", "--tmpfs=/tmp:size=64m,noexec"),
-        "--tmpfs=/state:size=64m",
+        "--volume=/state",  # the image's own folder, with its owner, as compose's volume has it
     )
     running = start("nanotriton-gateway", images["gateway"], *options, command=SERVE)
-    print(f"\ngateway: a completion {running.wait_healthy():.1f} s after the container's start")
-    yield running
-    running.remove()
+    try:
+        took_s = running.wait_healthy()
+        print(f"\ngateway: a completion {took_s:.1f} s after the container's start")
+        yield running
+    finally:
+        running.remove()
 
 
 @pytest.fixture
