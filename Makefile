@@ -22,7 +22,7 @@ BUILD = $(or $(CONTAINER_TOOL),$(error install docker, podman or buildah)) build
     $(if $(filter docker,$(CONTAINER_TOOL)),,--format docker) $(BUILD_OPTIONS) \
     --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 
-.PHONY: run test lint chart-test gpu peers bench images secrets container-test clean
+.PHONY: run test long-test lint chart-test gpu peers bench images secrets container-test clean
 
 run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, one completion shown
 	@PATH="$(BIN):$$PATH" REPOSITORY=$(REPOSITORY) sh demo/run.sh
@@ -30,6 +30,10 @@ run: $(REPOSITORY)/gpt/1/manifest.json  ## the demo model on a running Triton, o
 test: $(VENV)/.test  ## the whole test suite
 	@sh tests/services.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+long-test: $(VENV)/.test  ## measurements from end to end: killed servers, lost places, peers; minutes
+	@sh tests/services.sh
+	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.test  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from running import ROOT, free_ports
 
+from export.artifact import MAX_DECODE_ROWS
 from nanotriton import host
 from nanotriton.__main__ import main
 from nanotriton.doctor import examine
@@ -162,7 +163,7 @@ def test_healthy_repository_has_only_good_findings(
 def test_both_graphs_of_a_version_are_looked_at(auto_repository: Path, tmp_path: Path) -> None:
     seen = found(auto_repository, is_good=True)
     assert "auto, 5 layers" in seen["manifest"]
-    assert "int4 for decode steps of up to 4 rows" in seen["manifest"]
+    assert f"int4 for decode steps of up to {MAX_DECODE_ROWS} rows" in seen["manifest"]
     assert seen["files"].startswith("6 files, ")
     assert seen["runtime"].endswith("loads model.onnx and model.int4.onnx")
 

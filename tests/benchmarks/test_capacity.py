@@ -246,6 +246,7 @@ def test_file_that_is_no_curve_is_refused(tmp_path: Path, text: str, fault: str)
         ServiceCurve.load(path)
 
 
+@pytest.mark.long
 def test_simulator_is_held_against_real_servers(
     demo_repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

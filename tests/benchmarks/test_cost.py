@@ -85,6 +85,7 @@ def test_each_way_gets_every_round_and_another_one_is_first() -> None:
     assert all(len(found) == 2 for found in rates.values())
 
 
+@pytest.mark.long
 def test_every_optimisation_is_measured_on_the_demo_model(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

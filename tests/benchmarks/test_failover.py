@@ -93,6 +93,7 @@ def test_drill_finds_what_it_must_not(
     assert all(word in fault for word, fault in zip(told, found, strict=True))
 
 
+@pytest.mark.long
 def test_killed_server_costs_nobody_else_a_request(
     demo_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +111,7 @@ def test_killed_server_costs_nobody_else_a_request(
     assert "kill-server" in told.out
 
 
+@pytest.mark.long
 def test_lost_place_comes_back_with_the_backup(
     demo_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,7 @@ def test_server_that_is_away_is_an_error_of_each_question(tmp_path: Path) -> Non
     assert all("ConnectionRefused" in kind for kind in row["rounds"][0]["errors"])
 
 
+@pytest.mark.long
 def test_own_servers_are_compared_drawn_and_ended(
     demo_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_closed_connection_gives_the_request_up(parrot, premises):
     wait_until(lambda: "gave up" in log.read_text(), 10)
 
 
+@pytest.mark.long
 def test_plain_triton_writes_what_the_tutorial_writes_and_both_end(premises):
     texts, pids = [], []
     for service in choose(["tutorial-fp32", "triton-python-fp32"], SERVICES):
@@ -119,6 +120,7 @@ def test_plain_triton_writes_what_the_tutorial_writes_and_both_end(premises):
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.long
 def test_peers_are_measured_beside_ours_and_a_missing_one_is_told(
     premises, demo_repository, tmp_path, capsys
 ):

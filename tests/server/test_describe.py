@@ -50,6 +50,4 @@ def test_gateway_learns_what_a_backend_serves(server: RunningServer) -> None:
     told = routes.told_by(stable)
     assert (stable.version, stable.precision) == ("1", manifest.precision)
     assert told is not None
-    assert told.checkpoint == manifest.checkpoint_sha256[:12]
-    assert told.context == manifest.context
     assert routes.told_by(away) is None
