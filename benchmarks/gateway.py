@@ -20,6 +20,7 @@ from clients import AsyncCompletionClient
 DIRECT, THROUGH = "direct gRPC stream", "through the gateway"
 WARM_UP = 2  # rounds
 END = b"0\r\n\r\n"
+LONGEST_PAUSE_S = 5.0  # the gateway ends connections that say nothing for 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ async def _work(
         timed = {}
         for way in order.sample((DIRECT, THROUGH), 2):
             if load.pause_s:
-                await asyncio.sleep(order.expovariate(1 / load.pause_s))
+                await asyncio.sleep(min(order.expovariate(1 / load.pause_s), LONGEST_PAUSE_S))
             if way == DIRECT:
                 timed[way] = await _ask_directly(client, load, prompt)
             else:

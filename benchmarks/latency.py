@@ -15,7 +15,7 @@ import numpy as np
 from clients import CompletionClient
 from nanotriton.engine.client import EngineClient
 from nanotriton.engine.events import Event, is_final
-from nanotriton.engine.protocol import find_sockets
+from nanotriton.engine.protocol import newest_socket
 from nanotriton.engine.request import Settings
 from nanotriton.manifest import newest_version
 from nanotriton.tokenizer import load_tokenizer
@@ -35,7 +35,7 @@ def measure_latency(
     repository: Path, grpc_url: str, http_url: str, prompt: str, rounds: int
 ) -> list[Latency]:
     """Time each way once a round, in turn, so that all see the same noise; medians over rounds."""
-    engine = EngineClient(find_sockets(repository)[-1])
+    engine = EngineClient(newest_socket(repository))
     engine.wait_ready(5)
     ids = load_tokenizer(newest_version(repository)).encode(prompt)
     with CompletionClient(grpc_url) as grpc, CompletionClient(http_url, "http") as http:

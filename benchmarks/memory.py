@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from nanotriton.engine.client import EngineClient
-from nanotriton.engine.protocol import find_sockets
+from nanotriton.engine.protocol import newest_socket
 from nanotriton.watchdog import find_stubs
 
 PAGE_BYTES = 4096
@@ -36,9 +36,7 @@ class MemoryWatch:
     """Samples every process of the server that serves `repository`, until it is closed."""
 
     def __init__(self, repository: Path, every_s: float) -> None:
-        if not (sockets := find_sockets(repository)):
-            raise ValueError(f"no server of {repository} runs here: start it with nanotriton serve")
-        self.engine = EngineClient(sockets[-1])
+        self.engine = EngineClient(newest_socket(repository))
         self.engine.wait_ready(10)
         self._pids = _processes(int(self.engine.stats()["pid"]))
         self._every_s = every_s

@@ -26,7 +26,7 @@ import msgpack
 
 from nanotriton.engine.events import Event, Failure, Times, TokenEvent, Usage, Work
 from nanotriton.engine.logprobs import TokenLogprob
-from nanotriton.errors import NanotritonError, ServerError, from_status
+from nanotriton.errors import NanotritonError, ServerError, Unavailable, from_status
 
 Message = dict[str, Any]
 
@@ -123,6 +123,13 @@ def sibling_sockets(path: Path) -> list[Path]:
     """Sockets of the other versions' engines of the same running server."""
     key, _, server_pid = path.stem.split("-")
     return [one for one in path.parent.glob(f"{key}-*-{server_pid}.sock") if one != path]
+
+
+def newest_socket(repository: Path) -> Path:
+    """That of the engine started last; raises Unavailable when no server runs the repository."""
+    if not (sockets := find_sockets(repository)):
+        raise Unavailable(f"no server of {repository} runs here: start it with nanotriton serve")
+    return sockets[-1]
 
 
 def remove_dead_sockets(folder: Path) -> None:
