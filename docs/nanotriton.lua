@@ -3,7 +3,7 @@
 -- NANOTRITON_URL and NANOTRITON_API_KEY say where and who; neither stands in a process list.
 
 local URL = vim.env.NANOTRITON_URL or "http://localhost:8080"
-local DEBOUNCE_MS, MAX_TOKENS, LINES_BEFORE, LINES_AFTER = 120, 64, 300, 100
+local DEBOUNCE_MS, MAX_TOKENS, LINES_BEFORE, LINES_AFTER = 250, 64, 300, 100
 -- A newer request with the same session ends the older one in the engine.
 local SESSION = ("nvim-%d-%d"):format(vim.fn.getpid(), os.time())
 
