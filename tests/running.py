@@ -60,6 +60,16 @@ class RunningServer:
         """Process id of each python model."""
         return {model: pid for pid, model in find_stubs(self.triton_pid).items()}
 
+    @property
+    def engine_pid(self) -> int:
+        """Process id of the engine."""
+        engine = self.engine()
+        try:
+            engine.wait_ready(30)
+            return int(engine.stats()["pid"])
+        finally:
+            engine.close()
+
     def engine(self) -> EngineClient:
         """A connection of the test's own to the engine behind both doors."""
         return EngineClient(socket_path(self.repository, 1, self.triton_pid))

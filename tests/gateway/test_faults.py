@@ -134,7 +134,7 @@ def test_engine_that_dies_ends_a_stream_with_an_error(
     with frail.http(key) as http, http.stream("POST", "/v1/completions", json=body) as response:
         parts = response.iter_text()
         text = next(parts)
-        os.kill(engine_pid(fragile_server), signal.SIGKILL)
+        os.kill(fragile_server.engine_pid, signal.SIGKILL)
         text += "".join(parts)
     *begun, last = events(httpx.Response(200, text=text))
     wait_until(lambda: bool(frail.rows(key_prefix=key[:11])), 10)
@@ -145,13 +145,3 @@ def test_engine_that_dies_ends_a_stream_with_an_error(
     assert "engine" in last["error"]["message"]
     assert (row.id, row.outcome, row.finished) == (begun[0]["id"], "failed", True)
     wait_until(lambda: frail.complete(key).status_code == 200, 30)
-
-
-def engine_pid(server: RunningServer) -> int:
-    """Process id of the engine."""
-    engine = server.engine()
-    try:
-        engine.wait_ready(30)
-        return int(engine.stats()["pid"])
-    finally:
-        engine.close()

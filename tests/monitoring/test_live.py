@@ -15,16 +15,6 @@ from tests.monitoring.conftest import CERTIFICATE_DAYS
 from tests.monitoring.watching import Watch
 
 
-def engine_pid(server: RunningServer) -> int:
-    """Process id of the engine behind the server."""
-    engine = server.engine()
-    try:
-        engine.wait_ready(30)
-        return int(engine.stats()["pid"])
-    finally:
-        engine.close()
-
-
 def is_ready(server: RunningServer) -> bool:
     """What Triton says of itself."""
     url = f"http://127.0.0.1:{server.http_port}/v2/health/ready"
@@ -34,7 +24,7 @@ def is_ready(server: RunningServer) -> bool:
 def test_killed_engine_reaches_the_webhook(watch: Watch, fragile_server: RunningServer) -> None:
     wait_until(lambda: sum(watch.values("increase(nanotriton_requests_total[4s])")) > 0, 20)
     assert watch.values("nanotriton_engine_restarts_total") == [0, 0]
-    os.kill(engine_pid(fragile_server), signal.SIGKILL)
+    os.kill(fragile_server.engine_pid, signal.SIGKILL)
     alert = watch.webhook.wait("NanotritonEngineRestarted", 30)
 
     assert alert["receiver"] == "ticket"
@@ -46,7 +36,7 @@ def test_killed_engine_reaches_the_webhook(watch: Watch, fragile_server: Running
 def test_engine_that_stands_still_is_told_while_triton_says_ready(
     watch: Watch, fragile_server: RunningServer
 ) -> None:
-    engine = engine_pid(fragile_server)
+    engine = fragile_server.engine_pid
     watch.webhook.told.clear()
     os.kill(engine, signal.SIGSTOP)
     try:

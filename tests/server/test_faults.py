@@ -19,16 +19,6 @@ from nanotriton.engine.request import Settings
 LONG = {"max_tokens": 480, "ignore_eos": True, "temperature": 2.0}
 
 
-def engine_pid(server: RunningServer) -> int:
-    """Process id of the engine behind the server."""
-    engine = server.engine()
-    try:
-        engine.wait_ready(30)
-        return int(engine.stats()["pid"])
-    finally:
-        engine.close()
-
-
 def works(server: RunningServer) -> bool:
     """Whether both doors complete."""
     try:
@@ -73,7 +63,7 @@ def kill_in_mid_stream(
 
 
 def test_killed_engine_fails_what_runs_and_comes_back(fragile_server: RunningServer) -> None:
-    ended, seconds = kill_in_mid_stream(fragile_server, lambda: engine_pid(fragile_server))
+    ended, seconds = kill_in_mid_stream(fragile_server, lambda: fragile_server.engine_pid)
 
     assert ended == ["Unavailable", "Unavailable"], fragile_server.log()
     assert seconds < 3
@@ -87,12 +77,12 @@ def test_engine_that_hangs_in_a_step_is_replaced(demo_repository: Path, tmp_path
         config.write('parameters { key: "step_timeout_ms" value { string_value: "3000" } }\n')
     running = start_server(repository, tmp_path / "log")
     try:
-        pid = engine_pid(running)
+        pid = running.engine_pid
         ended, seconds = kill_in_mid_stream(running, lambda: pid, signal.SIGSTOP)
         assert ended == ["Unavailable", "Unavailable"], running.log()
         assert seconds > 2  # it had its time
         wait_until(lambda: works(running), 20)
-        assert engine_pid(running) != pid
+        assert running.engine_pid != pid
     finally:
         assert running.stop() == 0
 
@@ -168,7 +158,7 @@ def test_stop_leaves_nothing_behind(
     demo_repository: Path, tmp_path: Path, signals: list[int]
 ) -> None:
     running = start_server(demo_repository, tmp_path / "log")
-    pids = [running.triton_pid, *running.stubs.values(), engine_pid(running)]
+    pids = [running.triton_pid, *running.stubs.values(), running.engine_pid]
     regions = list(Path("/dev/shm").glob(f"nanotriton-{running.process.pid}-*"))
 
     end(running, signals)
@@ -183,7 +173,7 @@ def test_stop_leaves_nothing_behind(
 
 def test_killed_serve_takes_its_server_along(demo_repository: Path, tmp_path: Path) -> None:
     running = start_server(demo_repository, tmp_path / "log")
-    pids = [running.triton_pid, *running.stubs.values(), engine_pid(running)]
+    pids = [running.triton_pid, *running.stubs.values(), running.engine_pid]
 
     end(running, [signal.SIGKILL])
 
