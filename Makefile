@@ -68,6 +68,7 @@ secrets:  ## what docker/compose.yaml needs: passwords, a token, a self-signed c
 
 container-test: $(VENV)/.test  ## builds and runs the images with buildah and podman; takes minutes
 	BUILD_OPTIONS="$(BUILD_OPTIONS)" $(BIN)/python -m pytest -m containers -s tests/docker
+
 bench: $(REPOSITORY)/gpt/1/manifest.json $(VENV)/.bench  ## all measurements of serving, a report
 	$(BIN)/python -m benchmarks bench --out bench
 

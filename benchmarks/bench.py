@@ -56,8 +56,8 @@ STEPS = (
         "NVIDIA's perf_analyzer on the same load",
         "perf-analyzer --users 1 8 --rates --rounds 3 --seconds 3",
     ),
-    Step("cost", "What each optimisation saved, and what tokens cost", "cost --rounds 3"),
-    Step("capacity", "Developers and machines, simulated", "capacity"),
+    Step("cost", "What each optimisation saved, and what tokens cost", "cost --rounds 3", 300.0),
+    Step("capacity", "Developers and machines, simulated", "capacity", 600.0),
 )
 
 

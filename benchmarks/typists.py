@@ -53,7 +53,6 @@ class Tally:
     num_superseded: int = 0
     num_keys: int = 0
     num_accepted: int = 0  # suggestions
-    num_accepted_chars: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     is_cut: bool = False
 
@@ -106,7 +105,6 @@ class Typist:
             if (shown := self._shown()) and pending:
                 kind, accepted = self._choose(shown.text, pending)
                 self._tally.num_accepted += kind == "accepted"
-                self._tally.num_accepted_chars += accepted
                 self._start(self._tell(shown, kind))
 
     def _next_key(self, pending: str, accepted: int) -> tuple[str, str]:

@@ -155,7 +155,7 @@ def _explained(place: str) -> Iterator[None]:
             yield
     except ArtifactError:
         raise
-    except Exception as error:
+    except Exception as error:  # of MLflow, its database, its HTTP client or the disk
         text = " ".join(str(error).split())
         if NO_CONNECTION in text:
             line = f"the registry {place} cannot be reached: start it, or check the URI"

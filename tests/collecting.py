@@ -1,10 +1,6 @@
-"""Spans as a test reads them; the collector itself is the benchmarks'."""
+"""Spans of a trace, as a test reads them."""
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
-from benchmarks.collector import Collector
-
-__all__ = ["Collector", "path_up"]
 
 
 def path_up(spans: dict[str, Span], name: str) -> list[str]:

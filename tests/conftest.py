@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from collecting import Collector
 from plans import write_plan_version
 from running import RunningServer, export_demo, start_server
 
+from benchmarks.collector import Collector
 from export.artifact import QUANTIZED, quantize_artifact, write_artifact
 from export.calibration import MIN_TOKENS, Calibration, default_text
 from export.checkpoint import Checkpoint, load_checkpoint

@@ -82,11 +82,6 @@ class ServiceCurve:
         """At the best level."""
         return max(one.per_s for one in self.levels)
 
-    @property
-    def tokens_per_answer(self) -> float:
-        """Of the levels together."""
-        return sum(one.tokens_per_s for one in self.levels) / sum(one.per_s for one in self.levels)
-
     def streams_within(self, total_s: float) -> int:
         """The most streams whose level has 95 of 100 answers in that time, at least 1."""
         return max(

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from collecting import Collector
 from running import RunningServer
 
 from benchmarks import waterfall
+from benchmarks.collector import Collector
 from benchmarks.stages import STREAM, UNARY, WHOLE, Stages, Traced, summarize
 from benchmarks.waterfall import Users, ask_all, wait_for_stages
 from tests.gateway.gateways import running_gateway

@@ -4,9 +4,10 @@ import asyncio
 import io
 import json
 
-from collecting import Collector, path_up
+from collecting import path_up
 from running import RunningServer
 
+from benchmarks.collector import Collector
 from clients import ServerError
 from gateway.flights import Flight
 from gateway.insight.logs import RequestLog

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from collecting import Collector, path_up
+from collecting import path_up
 from running import RunningServer, free_ports, start_server, wait_until
+
+from benchmarks.collector import Collector
 
 PHASES = ["queue", "prefill", "decode"]
 
