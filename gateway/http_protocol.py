@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.connections import Connections, Reason
 from gateway.errors import GatewayError, InvalidRequest, TooLarge, Unavailable
 
-FAREWELL_S = 1.0  # to send a last answer
+FAREWELL_S = 1.0  # to hear a last request, or to send a last answer
 LINE_BYTES = 4  # of a header beside its name and value
 
 
@@ -119,6 +119,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
         if not self.cycle.response_complete:
             self._writing.stop()
+
+    def shutdown(self) -> None:
+        """The door is closed: one that waits for headers may have sent them, and is heard."""
+        if self._phase == "headers":
+            self.loop.call_later(FAREWELL_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def end(self, reason: Reason) -> None:
         """Close it, with an answer if none has begun and the client may be waiting for one."""

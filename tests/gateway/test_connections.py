@@ -269,6 +269,15 @@ def test_requests_that_follow_each_other_on_one_connection_are_served(loop):
         assert door.connections.traffic.ended == {}
 
 
+def test_who_came_before_the_door_closed_is_heard(loop):
+    with Door(loop) as door, door.connect() as early, door.connect(QUICK) as idle:
+        read_until(idle, b"quick")
+        door.server.should_exit = True
+        assert answer(idle) == b""  # it had its answer: the door is closed, and it goes
+        early.sendall(QUICK)
+        assert answer(early).endswith(b"quick")
+
+
 @pytest.mark.parametrize(
     ("hard", "told"),
     [(2000, "1128 of 2000"), (1000, "need 1128 open files, the process may have 1000")],

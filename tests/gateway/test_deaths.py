@@ -65,7 +65,9 @@ def test_stop_under_load_cuts_nobody_off(server: RunningServer, tmp_path: Path) 
         assert {one.status_code for one in refused} == {503}
         assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
         assert all(one.json()["choices"][0]["finish_reason"] for one in seen.answers[:6])
-        assert {type(one) for one in seen.errors} <= {httpx.ConnectError}  # the door was closed
+        # The door was closed, maybe before the kernel's queue was empty. Whoever was let in is
+        # booked below, and so answered.
+        assert {type(one) for one in seen.errors} <= {httpx.ConnectError, httpx.ReadError}
         booked = sorted(row.id for row in door.rows())
         assert booked == seen.ids()
         assert "Traceback" not in door.running.log()
