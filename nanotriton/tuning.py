@@ -1,9 +1,10 @@
 """A version and this machine in, the engine's settings that are fastest here out.
 
 Steps of the real model are timed, candidates in turn, so that all see the same noise. Of several
-that are nearly as good the fewest threads are taken, which leaves cores to Triton, the smallest
-chunk, for which streams wait less, and the most slots that memory has room for, in which more
-requests run than wait. Knows nothing of the engine.
+that are nearly as good the smallest chunk is taken, for which streams wait less, and the most slots
+that memory has room for, in which more requests run than wait, and more beginnings are kept. The
+fewest threads are taken that lose little: Triton and the gateway need cores too, and a small model
+is hardly faster with two. Knows nothing of the engine.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +27,12 @@ from nanotriton.runners.timing import Timing, decode_batch, prefill_batch, time_
 from nanotriton.tuned import Choice, Tuned
 
 NEARLY = 0.95  # of the best figure: as good as it, with less
+NEARLY_ALONE = 0.85  # the same of threads, which are timed on cores that nobody else uses
 ROUNDS = (10, 200)  # of a step, at least and at most
 MAX_NOISE = 0.2  # between figures of even and odd rounds; above it nothing was measured
 SMALL_ROWS = (1, 2, 3, 4, 6, 8, 12, 16)
 CHUNKS = (32, 64, 128, 256, 512)
-SLOTS = (4, 8, 16, 32, 64)
+SLOTS = (4, 8, 16, 32, 64, 128)
 CACHE_SHARE = 0.5  # of the memory that is free, at most for KV slots
 NUM_STAGES = 4
 
@@ -73,7 +75,7 @@ class Tuning:
             return dict(zip(map(str, candidates), means, strict=True))
 
         unit = "times the speed of 1 thread, mean of decode 1, decode 8 and a prompt chunk"
-        return self._choose("threads", unit, smallest, figures, self._time(runners, batches))
+        return self._choose("threads", unit, fewest, figures, self._time(runners, batches))
 
     def _choose_rows(self, manifest: Manifest, graph_file: str, threads: int) -> Choice | None:
         uses = (DETERMINISTIC, GraphUse(only=graph_file))
@@ -144,10 +146,15 @@ def thread_counts(num_cores: int) -> list[int]:
     return [*powers, num_cores]
 
 
-def smallest(figures: Mapping[str, float]) -> int:
+def smallest(figures: Mapping[str, float], nearly: float = NEARLY) -> int:
     """The smallest candidate whose figure is nearly the best."""
     best = max(figures.values())
-    return min(int(name) for name, figure in figures.items() if figure >= NEARLY * best)
+    return min(int(name) for name, figure in figures.items() if figure >= nearly * best)
+
+
+def fewest(figures: Mapping[str, float]) -> int:
+    """The smallest candidate that loses little of the best figure."""
+    return smallest(figures, NEARLY_ALONE)
 
 
 def largest(figures: Mapping[str, float]) -> int:

@@ -18,7 +18,7 @@ from nanotriton.machine import this_machine
 from nanotriton.manifest import newest_version
 from nanotriton.server import ServerOptions
 from nanotriton.tuned import Choice, Tuned, read_tuned
-from nanotriton.tuning import largest, last_gain, smallest, thread_counts
+from nanotriton.tuning import fewest, largest, last_gain, smallest, thread_counts
 
 FIGURES = st.dictionaries(
     st.integers(1, 64).map(str), st.floats(0.1, 1e4, allow_nan=False), min_size=1
@@ -103,6 +103,13 @@ def test_choice_is_nearly_the_best(figures):
     for pick in (smallest, largest):
         assert figures[str(pick(figures))] >= 0.95 * best
     assert smallest(figures) <= largest(figures)
+
+
+@pytest.mark.parametrize(
+    ("figures", "threads"), [({"1": 1.0, "2": 1.07}, 1), ({"1": 1, "2": 1.8}, 2)]
+)
+def test_more_threads_are_taken_where_they_bring_more_than_a_little(figures, threads):
+    assert fewest(figures) == threads
 
 
 @pytest.mark.parametrize(

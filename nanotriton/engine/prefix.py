@@ -6,7 +6,7 @@ the left simply shares no beginning with what it was before. An engine serves on
 model, so nothing that is held can be of another. Knows nothing of the memory, clocks or requests.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nanotriton.engine.kv_slots import KVSlots
@@ -92,10 +92,32 @@ class PrefixCache:
         match = self.find(tokens, user, besides=slot)
         if not match or match.length < self._slots.lengths[slot] + MIN_SHARED_TOKENS:
             return None
-        if match.slot in self._slots.free and match.length == self._slots.lengths[match.slot]:
-            self._forget(match.slot)  # the other slot will hold all of it
+        if match.slot in self._slots.free and self._is_most(match):
+            self._forget(match.slot)  # the text goes on in the other slot
         self._slots.lengths[slot] = match.length
         return Copy(match.slot, slot, match.length)
+
+    def gather(self, slots: Sequence[int]) -> tuple[int, Place] | None:
+        """Bring used slots together: which of them moves, and where to; None when none should.
+
+        Where sequences end, gaps stay between those that go on; the outermost moves into one.
+        """
+        ordered = sorted(slots)
+        if not slots or ordered[-1] - ordered[0] < len(slots):
+            return None  # there are no rows in between
+        is_last = ordered[-1] - ordered[-2] >= ordered[1] - ordered[0]
+        slot = ordered.pop() if is_last else ordered.pop(0)
+        inside = self._slots.free.intersection(range(ordered[0], ordered[-1] + 1))
+        beside = self._slots.free.intersection((ordered[0] - 1, ordered[-1] + 1))
+        if not (inside or beside):
+            return None
+        room = self._vacate(inside or beside)
+        length = int(self._slots.lengths[slot])
+        self._holdings[room.slot] = self._holdings.pop(slot)
+        self._slots.take(room.slot)
+        self._slots.lengths[room.slot] = length
+        self._slots.release(slot)
+        return slot, Place(room.slot, length, (*room.copies, Copy(slot, room.slot, length)))
 
     def release(self, slot: int, is_sound: bool = True) -> None:
         """Give a slot back, and keep what it holds unless that may be wrong."""
@@ -153,15 +175,22 @@ class PrefixCache:
         """Whether to go on inside the found slot rather than on a copy of it."""
         if match.slot not in self._slots.free or self._dead_rows(match.slot) > MAX_DEAD_ROWS:
             return False
-        return 2 * match.length >= int(self._slots.lengths[match.slot])  # loses little of another's
+        return self._is_most(match)
+
+    def _is_most(self, match: Match) -> bool:
+        """Whether the slot holds little else: as a rule the answer to the question before."""
+        return 2 * match.length >= int(self._slots.lengths[match.slot])
 
     def _make_room(self) -> Place:
         """A slot near the running ones; what it held moves into the least valuable slot."""
         free = self._slots.free
         nearest = min(self._dead_rows(slot) for slot in free)
-        near = [one for one in free if self._dead_rows(one) <= max(nearest, MAX_DEAD_ROWS)]
-        slot = min(near, key=lambda one: (self._value(one), self._dead_rows(one), one))
-        least = min(free, key=lambda one: (self._value(one), one))
+        return self._vacate(one for one in free if self._dead_rows(one) == nearest)
+
+    def _vacate(self, slots: Iterable[int]) -> Place:
+        """The least valuable of these free slots; what it held moves into that of all."""
+        slot = min(slots, key=lambda one: (self._value(one), self._dead_rows(one), one))
+        least = min(self._slots.free, key=lambda one: (self._value(one), one))
         is_worth_moving = self._value(least) < self._value(slot)
         self.num_evictions += int(self._value(least) > 0)
         if not is_worth_moving:

@@ -91,6 +91,7 @@ class Scheduler:
         decoding: list[Sequence] = []
         for one in self.running:
             (prefilling if one.is_prefilling else decoding).append(one)
+        copies += self._gather(decoding)
         prompt = draft = None
         max_chunk = 0
         if prefilling:
@@ -144,6 +145,16 @@ class Scheduler:
             return []
         sequence.num_reused = sequence.num_cached = copy.length
         return [copy]
+
+    def _gather(self, decoding: list[Sequence]) -> list[Copy]:
+        """Bring the streams' slots together, by one at each step; the copies that it takes."""
+        slots = {one.slot: one for one in decoding if one.slot is not None}
+        move = self._prefixes.gather(tuple(slots))
+        if move is None:
+            return []
+        slot, place = move
+        slots[slot].slot = place.slot
+        return list(place.copies)
 
     def _max_chunk(self, num_prefilling: int, num_decoding: int) -> int:
         """Tokens of a prompt that the next step may take along."""

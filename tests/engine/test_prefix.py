@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanotriton.engine.kv_slots import KVSlots
-from nanotriton.engine.prefix import MAX_DEAD_ROWS, Match, PrefixCache, common_length
+from nanotriton.engine.prefix import MAX_DEAD_ROWS, Match, Place, PrefixCache, common_length
 from nanotriton.runners.base import Copy
 
 BEGIN = [*range(40)]
@@ -78,26 +78,66 @@ def test_short_common_beginning_is_copied_and_the_longer_rest_stays():
     assert shelf.slots.lengths.tolist() == [39, 10]
 
 
-def test_copy_that_holds_all_of_its_source_frees_it():
+@pytest.mark.parametrize("num_shared", [40, 30])
+def test_copy_that_holds_most_of_its_source_frees_it(num_shared):
     shelf = Shelf(8)
     far = shelf.leave(BEGIN)
     for slot in range(1, 6):
         shelf.leave([60 + slot] * 20)
     assert shelf.run([50]).slot - far - 1 > MAX_DEAD_ROWS
-    prompt = [*BEGIN, 90]
+    prompt = [*BEGIN[:num_shared], 90]
     place = shelf.cache.place(prompt, "")
-    assert shelf.cache.share(place.slot, prompt, "") == Copy(far, place.slot, 39)
+    length = min(num_shared, len(BEGIN) - 1)
+    assert shelf.cache.share(place.slot, prompt, "") == Copy(far, place.slot, length)
     assert shelf.slots.lengths[far] == 0
 
 
-def test_slot_far_from_the_running_ones_is_not_used():
+def test_new_one_begins_beside_the_running_ones():
     shelf = Shelf(32)
     shelf.run([50])
     for slot in range(1, 32):
         shelf.slots.take(slot)
         shelf.slots.release(slot)
-    near = shelf.cache.place([51], "").slot
-    assert near <= 1 + MAX_DEAD_ROWS
+    assert shelf.cache.place([51], "").slot == 1
+
+
+def test_outermost_slot_moves_beside_the_others_and_a_beginning_makes_room():
+    shelf = Shelf(6)
+    for token in range(50, 54):
+        shelf.run([token] * 9)
+    for slot in (1, 2):
+        shelf.cache.release(slot)
+    moved = shelf.cache.gather((0, 3))
+    assert moved == (3, Place(1, 8, (Copy(1, 4, 8), Copy(3, 1, 8))))
+    assert shelf.slots.lengths.tolist() == [8, 8, 8, 0, 8, 0]
+    assert shelf.slots.free == {2, 3, 4, 5}
+    assert shelf.cache.find([51] * 10, "") == Match(4, 8)
+    assert shelf.cache.gather((0, 1)) is None
+
+
+def test_outermost_slot_moves_into_a_gap_between_the_others():
+    shelf = Shelf(6)
+    for token in range(50, 56):
+        shelf.run([token] * 9)
+    shelf.cache.release(3, is_sound=False)
+    assert shelf.cache.gather((0, 1, 2, 4, 5)) == (5, Place(3, 8, (Copy(5, 3, 8),)))
+
+
+@given(st.sets(st.integers(0, 31), min_size=1), st.integers(0, 31))
+def test_slots_lie_together_after_as_many_moves_as_there_are(used, prefilling):
+    shelf = Shelf(32)
+    for slot in range(32):
+        shelf.run([slot] * (slot + 2))
+    for slot in {*range(32)} - used - {prefilling}:
+        shelf.cache.release(slot)
+    decoding = used - {prefilling}
+    for _ in range(len(decoding)):
+        if move := shelf.cache.gather(tuple(decoding)):
+            slot, place = move
+            decoding = decoding - {slot} | {place.slot}
+    rows = max(decoding) - min(decoding) + 1 if decoding else 0
+    assert rows <= len(decoding) + (prefilling in range(32))
+    assert shelf.slots.free == {*range(32)} - decoding - {prefilling}
 
 
 def test_what_a_near_slot_held_moves_to_a_slot_of_less_value():

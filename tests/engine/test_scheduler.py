@@ -122,6 +122,22 @@ def test_chunk_of_a_slot_between_those_of_streams_is_harmed_by_no_dead_row():
     assert drive.outcome(streams[2]) == complete_alone([7, 8])
 
 
+def test_streams_between_which_others_ended_come_together():
+    drive = Drive(num_slots=8, options=PLAIN)
+    prompts = [[5 + number] * 9 for number in range(8)]
+    streams = [drive.submit(prompt, max_tokens=40) for prompt in prompts]
+    while len(drive.events) < len(streams):
+        drive.step()
+    for number in streams[1:7]:
+        drive.cancel(number)
+    for _ in range(2):
+        drive.step()
+    assert drive.runner.batches[-2:] == [(0, 2)] * 2
+    drive.finish()
+    for number in (streams[0], streams[7]):
+        assert drive.outcome(number) == complete_alone(prompts[number], max_tokens=40)
+
+
 def test_prompt_enters_without_pauses_while_nobody_decodes():
     drive = Drive(prefill_chunk=4)
     drive.submit([5] * 16, max_tokens=2)
