@@ -34,6 +34,7 @@ without one:
   python -m benchmarks gateway --cached --rounds 1000
   python -m benchmarks keystrokes --users 100 --kill
   python -m benchmarks load --target gateway triton --users 1 8 32 100 --rounds 5
+  python -m benchmarks load --target gateway peer:all --random --users 8 32 --work DIR
   python -m benchmarks load --shape typing --find-most --users 8 200
   python -m benchmarks failover --users 32 --json failover.json
   python -m benchmarks drill --backup-every 5
@@ -167,7 +168,8 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "what tokens cost, and what each optimisation saved of it", cost.add_options, cost.run
         ),
         "peers": _Command(
-            "other engines on the same weights, paired rounds", options.add_peers, offline.peers
+            "other engines on the same weights, without servers, paired rounds",
+            options.add_peers, offline.peers
         ),
     }
 )

@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,20 +18,20 @@ from benchmarks.opened import Opened
 from benchmarks.performance import Performance, Stretch, judge
 from benchmarks.processes import cpu_by_program
 from benchmarks.questions import Asked, Question, ask
-from benchmarks.target import Target
+from benchmarks.target import Target, TargetError
 from benchmarks.typists import Tally, Typing, Typist
 from benchmarks.workload import (
     Typed,
     burst_arrivals,
-    demo_tokenizer,
     poisson_arrivals,
     questions,
 )
+from nanotriton.tokenizer import Tokenizer
 
 Shape = Literal["closed", "open", "burst", "typing"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 AGAIN_S = 0.1  # after a failure; a client that asks at once would be a load of its own
-ENDING_S = 30.0
+ENDING_S, SETTLING_S = 30.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Load:
     seed: int
     files: Sequence[Sequence[int]]  # tokens that questions are cut out of
     texts: Sequence[Typed]
+    tokenizer: Tokenizer  # of those tokens
     max_tokens: int = 24  # of typing
     debounce_s: float = 0.2
 
@@ -61,7 +63,18 @@ def run_load(opened: Opened, load: Load) -> Performance:
 
 
 async def _run(opened: Opened, load: Load) -> Stretch:
+    """The load's stretch; afterwards the server is idle."""
     target = opened.connect(load.shape != "typing")
+    try:
+        stretch = await _ask_for_a_while(opened, target, load)
+        if not opened.written:
+            await _settle(target)
+    finally:
+        await target.close()
+    return stretch
+
+
+async def _ask_for_a_while(opened: Opened, target: Target, load: Load) -> Stretch:
     stretch = Stretch()
     tasks = [asyncio.create_task(one) for one in _people(opened, target, load, stretch.asked)]
     try:
@@ -79,8 +92,18 @@ async def _run(opened: Opened, load: Load) -> Stretch:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=ENDING_S)
-        await target.close()
     return stretch
+
+
+async def _settle(target: Target) -> None:
+    """Until what was left is out of the server's way: some can't give up what they began."""
+    try:
+        async with asyncio.timeout(SETTLING_S):
+            async with aclosing(target.complete("def", 1)) as pieces:
+                async for _ in pieces:
+                    pass
+    except (TimeoutError, TargetError):
+        return  # the next stretch tells
 
 
 async def _wait(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
@@ -113,7 +136,7 @@ def _people(
 
 
 def _own_questions(load: Load, number: int) -> Iterator[Question]:
-    return questions(load.files, demo_tokenizer(), f"{load.seed}.{number}")
+    return questions(load.files, load.tokenizer, f"{load.seed}.{number}")
 
 
 async def _ask_on(target: Target, own: Iterator[Question], asked: list[Asked]) -> None:

@@ -1,39 +1,60 @@
-"""`python -m benchmarks load`: its options, its table, its pictures."""
+"""`python -m benchmarks load`: its options, and what it prints and writes as each peer ends."""
 
 import argparse
 import dataclasses
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.developers import Most
 from benchmarks.load import SHAPES, Load, Shape
+from benchmarks.load_report import OPEN_SHAPES, head_lines, most_line, panels_of, row_lines
 from benchmarks.load_rounds import Row, find_developers, measure_load
-from benchmarks.machine import machine, told_json
-from benchmarks.opened import GATEWAY, PEER, TRITON, URL, Wanted, open_servers
+from benchmarks.machine import STDOUT, told_json
+from benchmarks.opened import (
+    EVERY_PEER,
+    GATEWAY,
+    PEER,
+    TRITON,
+    URL,
+    Grounds,
+    Opened,
+    heats,
+    open_peer,
+    open_standing,
+    spelled_out,
+)
 from benchmarks.options import add_json, add_plot, count
-from benchmarks.peers.catalogue import DEFAULT_VENVS
-from benchmarks.performance import LIMIT_S, Performance
-from benchmarks.plots import Line, Panel, write_picture
+from benchmarks.peers.catalogue import DEFAULT_VENVS, SERVICES, PeerError
+from benchmarks.performance import LIMIT_S
+from benchmarks.plots import write_picture
+from benchmarks.served_model import ServedModel, demo_model, exported_model, random_model
 from benchmarks.typing_users import library_files
-from benchmarks.workload import demo_tokenizer, tokens_of, typed_functions
+from benchmarks.workload import tokens_of, typed_functions
+from nanotriton.tokenizer import load_tokenizer
 
 USERS, RATES = (1, 8, 32, 100), (2, 8, 16)
-OPEN_SHAPES = ("open", "burst")
-TITLES = (
-    *("first p50", "gap p50", "p50 ms", "p95 ms", "p99 ms", "tokens/s", "good", "wasted", "errors"),
-    *("CPU ms/token", "$/1K"),
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+@dataclass(slots=True)
+class Found:
     """All rows, the search's end where there was one, and the servers that didn't start."""
 
-    rows: list[Row]
-    failures: dict[str, str]
+    rows: list[Row] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
     most: Most | None = None
+
+    def add(self, other: "Found") -> None:
+        """What came later."""
+        self.rows += other.rows
+        self.failures |= other.failures
+        self.versions |= other.versions
+        self.most = other.most
 
 
 def add_load(add: argparse.ArgumentParser) -> None:
@@ -43,9 +64,11 @@ def add_load(add: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[GATEWAY],
         metavar="NAME",
-        help=f"{GATEWAY} and {TRITON} are started for it, {PEER}NAME of `peers --served` too, on "
-        f"the demo model; {URL}HOST:PORT runs already and has OpenAI's /v1/completions; the first "
-        f"is what the others are compared with; default: {GATEWAY}",
+        help=f"{GATEWAY} and {TRITON} are started for it, so is {PEER}NAME, one peer after the "
+        f"other beside those that are none ({EVERY_PEER}, or of an engine, or one of: "
+        f"{', '.join(one.name for one in SERVICES)}); {URL}HOST:PORT runs already and has "
+        "OpenAI's /v1/completions; the first of those that have the same rounds is what the "
+        f"others are compared with; default: {GATEWAY}",
     )
     add.add_argument(
         "--shape",
@@ -96,7 +119,24 @@ def add_load(add: argparse.ArgumentParser) -> None:
         help="of this machine, in dollars; default: %(default)s",
     )
     add.add_argument(
-        "--model-repository", type=Path, default=Path("model_repository"), help="what ours serve"
+        "--model-repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="what ours serve, the demo model; peers serve its checkpoint",
+    )
+    weights = add.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--random",
+        action="store_true",
+        help="instead, of ours and of peers: random weights in the size of GPT-2 (124M)",
+    )
+    weights.add_argument(
+        "--checkpoint", type=Path, help="instead, of both: a Hugging Face GPT-2 folder"
+    )
+    add.add_argument(
+        "--work",
+        type=Path,
+        help="folder that keeps what is made of these weights, for next time",
     )
     add.add_argument(
         "--stream",
@@ -112,26 +152,81 @@ def add_load(add: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> int:
     """Print a row for each server and level; 1 when anything failed."""
-    found = _measure(args)
-    figures = {
-        "limit_ms": LIMIT_S * 1e3,
-        "price_per_hour": args.price_per_hour,
-        "rows": [dataclasses.asdict(row) for row in found.rows],
-        "developers": dataclasses.asdict(found.most) if found.most else None,
-        "failures": found.failures,
-    }
-    if not told_json(args, figures):
-        print(*_lines(args, found), sep="\n")
+    names = spelled_out(args.target[:1] if args.find_most else args.target)
+    is_json_alone = args.json == Path(STDOUT)
+    shape: Shape = "typing" if args.find_most else args.shape
+    if not is_json_alone:
+        print(*head_lines(shape, args.seconds, args.warm_up), sep="\n", flush=True)
+    found = Found()
+    for part in _measured(args, shape, names):
+        found.add(part)
+        if not is_json_alone:
+            told_json(args, _figures(args, found))
+            print(*_lines(args, part), sep="\n", flush=True)
+    if is_json_alone:
+        told_json(args, _figures(args, found))
     if args.plot and found.rows:
-        write_picture(_panels(found.rows), args.plot, f"load-{found.rows[0].shape}")
+        write_picture(panels_of(found.rows), args.plot, f"load-{shape}")
     return 1 if found.failures or any(row.errors for row in found.rows) else 0
 
 
-def _measure(args: argparse.Namespace) -> Measured:
-    files, tokenizer = args.source or library_files(), demo_tokenizer()
-    shape: Shape = "typing" if args.find_most else args.shape
+def _measured(args: argparse.Namespace, shape: Shape, names: Sequence[str]) -> Iterator[Found]:
+    """Heat after heat."""
+    with ExitStack() as stack:
+        grounds = Grounds(_model(args, stack), args.venvs, args.stream)
+        wanted = _load(args, shape, grounds.model)
+        seeds = itertools.count(wanted.seed)
+        standing = stack.enter_context(open_standing(names, grounds))
+        for heat in heats(names):
+            found = Found()
+            with ExitStack() as opening:
+                try:
+                    servers = [
+                        standing.get(name) or opening.enter_context(open_peer(name, grounds))
+                        for name in heat
+                    ]
+                except PeerError as error:
+                    (peer,) = (name for name in heat if name not in standing)
+                    found.failures[peer] = str(error)
+                else:
+                    _measure(args, servers, wanted, seeds, found)
+            yield found
+
+
+def _measure(
+    args: argparse.Namespace,
+    servers: Sequence[Opened],
+    wanted: Load,
+    seeds: Iterator[int],
+    found: Found,
+) -> None:
+    found.versions = {one.name: one.versions for one in servers if one.versions}
+    if args.find_most:
+        found.most, found.rows = find_developers(
+            servers[0], wanted, max(args.users), args.max_probes, _progress
+        )
+    else:
+        levels = args.rates if wanted.shape in OPEN_SHAPES else args.users
+        found.rows = measure_load(
+            servers, wanted, levels, num_rounds=args.rounds, seeds=seeds, progress=_progress
+        )
+
+
+def _model(args: argparse.Namespace, stack: ExitStack) -> ServedModel:
+    work = args.work or Path(
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="nanotriton-load-"))
+    )
+    if args.random:
+        return random_model(work)
+    if args.checkpoint:
+        return exported_model(args.checkpoint, work)
+    return demo_model(args.model_repository, work)
+
+
+def _load(args: argparse.Namespace, shape: Shape, model: ServedModel) -> Load:
+    files, tokenizer = args.source or library_files(), load_tokenizer(model.tokenizer)
     is_typed = shape == "typing"
-    wanted = Load(
+    return Load(
         shape=shape,
         level=args.users[0],
         seconds=args.seconds,
@@ -139,104 +234,31 @@ def _measure(args: argparse.Namespace) -> Measured:
         seed=args.seed * 1000,
         files=[] if is_typed else tokens_of(files, tokenizer),
         texts=typed_functions(files, tokenizer, args.max_tokens) if is_typed else [],
+        tokenizer=tokenizer,
         max_tokens=args.max_tokens,
         debounce_s=args.debounce_ms / 1e3,
     )
-    levels = args.rates if args.shape in OPEN_SHAPES else args.users
-    names = Wanted(args.target, args.model_repository, args.venvs, args.stream)
-    with open_servers(names) as servers:
-        if not servers.opened:
-            return Measured([], servers.errors)
-        if args.find_most:
-            most, rows = find_developers(
-                servers.opened[0], wanted, max(args.users), args.max_probes, _progress
-            )
-            return Measured(rows, servers.errors, most)
-        rows = measure_load(servers.opened, wanted, levels, args.rounds, _progress)
-        return Measured(rows, servers.errors)
 
 
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _lines(args: argparse.Namespace, found: Measured) -> Iterator[str]:
-    rows, most = found.rows, found.most
-    shape = "typing" if args.find_most else args.shape
-    yield f"{shape}, {args.seconds:g} s after {args.warm_up:g}, {machine()}"
-    yield f"{'':<20}{'per s' if args.shape in OPEN_SHAPES else 'users':>6}{_columns(TITLES)}"
-    for row in rows:
-        yield _line(row, args.price_per_hour)
-        yield from (f"    {number} times {kind}" for kind, number in row.errors.items())
-    yield from (f"{name}: {told}" for name, told in found.failures.items())
-    for row in rows:
-        if ratio := row.speed:
-            yield (
-                f"{rows[0].target} brings {ratio.value:.2f} times the tokens of {row.target} at "
-                f"{row.level:g} ({ratio.low:.2f} to {ratio.high:.2f}, {ratio.num_rounds} rounds): "
-                f"{ratio.verdict}"
-            )
-    if most:
-        beyond = "no probe failed" if most.failed is None else f"{most.failed} were too many"
-        yield f"{most.held} developers at p95 of {LIMIT_S * 1e3:.0f} ms; {beyond}"
+def _lines(args: argparse.Namespace, part: Found) -> Iterator[str]:
+    yield from row_lines(part.rows, args.price_per_hour)
+    for name, versions in part.versions.items():
+        yield f"{name}: {', '.join(f'{package} {one}' for package, one in versions.items())}"
+    yield from (f"{name}: {told}" for name, told in part.failures.items())
+    if part.most:
+        yield most_line(part.most)
 
 
-def _line(row: Row, price: float) -> str:
-    figures: list[tuple[Callable[[Performance], float], str]] = [
-        (lambda one: one.first.p50_ms, ".1f"),
-        (lambda one: one.gap.p50_ms, ".1f"),
-        (lambda one: one.total.p50_ms, ".1f"),
-        (lambda one: one.total.p95_ms, ".1f"),
-        (lambda one: one.total.p99_ms, ".1f"),
-        (lambda one: one.tokens_per_s, ".0f"),
-        (lambda one: one.goodput, ".1%"),
-        (lambda one: one.wasted_tokens, ".0f"),
-        (lambda one: one.error_rate, ".1%"),
-        (lambda one: one.cpu_ms_per_token, ".2f"),
-        (lambda one: one.cost_per_1k(price), ".5f"),
-    ]
-    shown = [f"{row.median(figure):{form}}" for figure, form in figures]
-    return f"{row.target:<20}{row.level:>6g}{_columns(shown)}"
-
-
-def _columns(words: Sequence[str]) -> str:
-    return "".join(f"{word:>{len(title) + 2}}" for word, title in zip(words, TITLES, strict=True))
-
-
-def _panels(rows: Sequence[Row]) -> list[Panel]:
-    limit_ms = LIMIT_S * 1e3
-    label = "questions a second" if rows[0].shape in OPEN_SHAPES else "users"
-    return [
-        Panel(
-            "whole answers, 95 of 100",
-            label,
-            "ms",
-            _drawn(rows, lambda one: one.total.p95_ms),
-            limit_ms,
-            is_log_y=True,
-        ),
-        Panel("throughput", label, "tokens/s", _drawn(rows, lambda one: one.tokens_per_s)),
-        Panel(
-            f"whole within {limit_ms:.0f} ms",
-            label,
-            "% of what was asked",
-            _drawn(rows, lambda one: 100 * one.goodput),
-        ),
-    ]
-
-
-def _drawn(rows: Sequence[Row], figure: Callable[[Performance], float]) -> list[Line]:
-    """A line for each server, with the rounds' spread."""
-    lines = []
-    for name in dict.fromkeys(row.target for row in rows):
-        own = sorted((row for row in rows if row.target == name), key=lambda row: row.level)
-        lines.append(
-            Line(
-                name,
-                [row.level for row in own],
-                [row.median(figure) for row in own],
-                [min(map(figure, row.rounds)) for row in own],
-                [max(map(figure, row.rounds)) for row in own],
-            )
-        )
-    return lines
+def _figures(args: argparse.Namespace, found: Found) -> dict[str, object]:
+    return {
+        "limit_ms": LIMIT_S * 1e3,
+        "price_per_hour": args.price_per_hour,
+        "rows": [dataclasses.asdict(row) for row in found.rows],
+        "developers": dataclasses.asdict(found.most) if found.most else None,
+        "versions": found.versions,
+        "failures": found.failures,
+    }

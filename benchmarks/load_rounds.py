@@ -5,8 +5,7 @@ its rounds, their medians and its ratio to the first server's. Prints nothing.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -21,13 +20,17 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One server at one level; `speed` is the first server's tokens a second over its own."""
+    """One server at one level, `beside` those that had the same rounds.
+
+    `speed` is the tokens a second of the first of them over its own.
+    """
 
     target: str
     shape: str
     level: float
     rounds: tuple[Performance, ...]
     speed: Ratio | None = None
+    beside: tuple[str, ...] = ()
 
     def median(self, figure: Callable[[Performance], float]) -> float:
         """Over the rounds; NaN where a round has none."""
@@ -44,25 +47,31 @@ def measure_load(
     servers: Sequence[Opened],
     load: Load,
     levels: Sequence[float],
+    *,
     num_rounds: int,
+    seeds: Iterator[int],
     progress: Progress,
 ) -> list[Row]:
-    """Every server gets every level in each round, in an order that turns."""
-    seeds = itertools.count(load.seed)  # never the same twice: a cache knows what was asked
+    """Every server gets every level in each round, in an order that turns.
+
+    No two seeds may be the same, here or elsewhere: a cache knows what was asked.
+    """
+    names = [one.name for one in servers]
     rows = []
     for level in levels:
-        found: dict[str, list[Performance]] = {one.name: [] for one in servers}
+        found: dict[str, list[Performance]] = {name: [] for name in names}
         for number in range(num_rounds):
             turn = number % len(servers)
             for server in [*servers[turn:], *servers[:turn]]:
                 progress(f"{load.shape} {level:g}: {server.name}, round {number + 1}")
                 own = dataclasses.replace(load, level=level, seed=next(seeds))
                 found[server.name].append(run_load(server, own))
-        first = [one.tokens_per_s for one in found[servers[0].name]]
+        first = [one.tokens_per_s for one in found[names[0]]]
         for name, rounds in found.items():
             rates = [one.tokens_per_s for one in rounds]
-            speed = paired_ratio(first, rates) if name != servers[0].name and all(rates) else None
-            rows.append(Row(name, load.shape, level, tuple(rounds), speed))
+            speed = paired_ratio(first, rates) if name != names[0] and all(rates) else None
+            beside = tuple(one for one in names if one != name)
+            rows.append(Row(name, load.shape, level, tuple(rounds), speed, beside))
     return rows
 
 

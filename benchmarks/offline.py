@@ -11,13 +11,10 @@ from pathlib import Path
 from benchmarks.gap import measure_gap
 from benchmarks.healing import measure_healing
 from benchmarks.machine import describe, machine, printed_json
-from benchmarks.peers.catalogue import PEERS, SERVICES, choose, choose_engines, install
+from benchmarks.peers.catalogue import PEERS, choose, choose_engines, install
 from benchmarks.peers.measure import measure_peers
 from benchmarks.peers.report import describe_tracks, table_lines
 from benchmarks.peers.rounds import WORKLOADS
-from benchmarks.peers.served import Course, measure_served
-from benchmarks.peers.served_report import describe_matches, errors_of
-from benchmarks.peers.served_report import table_lines as table_lines_served
 from benchmarks.random_model import chosen_version, write_random_version
 from benchmarks.replay import measure_replay
 from benchmarks.steps import (
@@ -150,8 +147,6 @@ def peers(args: argparse.Namespace) -> int:
         failures = install(choose_engines(args.install), args.venvs, os.environ)
         print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
         return 1 if failures else 0
-    if args.served:
-        return served_peers(args)
     chosen = choose(args.only, PEERS)
     about = describe(args.argv)
     measured = measure_peers(
@@ -171,28 +166,6 @@ def peers(args: argparse.Namespace) -> int:
         figures = describe_tracks(measured.tracks, WORKLOADS, measured.errors)
         args.json.write_text(json.dumps(about | figures, indent=1) + "\n")
     return 1 if measured.errors or any(one.error for one in measured.tracks) else 0
-
-
-def served_peers(args: argparse.Namespace) -> int:
-    """Print a table a number of users; 1 when a peer that was asked for failed."""
-    services = choose(args.only, SERVICES)
-    about = describe(args.argv)
-    matches = measure_served(
-        services,
-        args.checkpoint,
-        [file.read_text(encoding="utf-8") for file in args.source or library_files()],
-        Course(args.users, args.seconds, args.rounds, args.max_minutes * 60 / len(services)),
-        venvs=args.venvs,
-        work=args.work,
-        num_threads=args.threads,
-        progress=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    print(f"{about['machine']}, load {about['load_average']:.1f} at the start, ", end="")
-    print(f"{args.threads} threads each, {args.checkpoint or 'random GPT-2 124M'}")
-    print(*table_lines_served(matches, args.users), sep="\n")
-    if args.json:
-        args.json.write_text(json.dumps(about | describe_matches(matches), indent=1) + "\n")
-    return 1 if any(one.error or errors_of(one) for one in matches) else 0
 
 
 def _compared(args: argparse.Namespace, folder: Path) -> tuple[list[str], list[Pair]]:

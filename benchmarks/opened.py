@@ -1,27 +1,29 @@
 """Servers under load, open for a while: our gateway, our Triton, a peer's server, one that runs.
 
-Comes in: their names. Goes out: an Opened for each, with how it is asked and what it costs; a peer
-that can't be started is an Opened with its error. Ours share one engine; every one is ended with
-the block. Knows nothing of what is asked.
+Comes in: their names. Goes out: an Opened for each, with how it is asked and what it costs. Ours
+share one engine, and stay open while one peer after another is opened beside them; every one is
+ended with its block. Knows nothing of what is asked.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.editors import Editor, GatewayEditor, TargetEditor
 from benchmarks.http_door import Door
 from benchmarks.own_servers import Triton, running_triton, start_gateway
-from benchmarks.peers.catalogue import SERVICES, PeerError, choose
+from benchmarks.peers.catalogue import SERVICES, choose
 from benchmarks.peers.servers import Premises, RunningServer
+from benchmarks.served_model import ServedModel
 from benchmarks.target import HttpTarget, Target, TritonTarget
-from benchmarks.workload import CONTEXT, DEMO
+from benchmarks.workload import CONTEXT
 
 GATEWAY, TRITON = "gateway", "triton"
 PEER, URL = "peer:", "http://"
+EVERY_PEER = f"{PEER}all"
 WRITTEN = 'nanotriton_tokens_total{kind="completion"'
 IGNORE_EOS = {"ignore_eos": True}  # so that all write as much
 
@@ -32,7 +34,7 @@ class Opened:
 
     `connect` makes the target that all users share, told whether a text goes on after its end;
     `edit` the editor of a typist, by its name and that target. `written` counts the server's
-    completion tokens so far, None where it doesn't tell.
+    completion tokens once it is idle, None where it doesn't tell.
     """
 
     name: str
@@ -40,55 +42,82 @@ class Opened:
     edit: Callable[[str, Target], Editor]
     pids: tuple[int, ...] = ()
     written: Callable[[], int] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which servers, ours on which repository; whole answers for our typists, or streamed ones."""
+class Grounds:
+    """What servers are opened on; our typists get whole answers, or streamed ones."""
 
-    names: Sequence[str]
-    repository: Path
+    model: ServedModel
     venvs: Path
     is_streamed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """Those that answer, in the order of their names, and what the others said."""
+def spelled_out(names: Sequence[str]) -> list[str]:
+    """These servers, each once, with every peer that a name stands for.
 
-    opened: list[Opened]
-    errors: dict[str, str]
+    Raises ValueError for a name that is none, PeerError for a peer that is none.
+    """
+    found: list[str] = []
+    for name in names:
+        if name.startswith(PEER):
+            words = [] if name == EVERY_PEER else [name.removeprefix(PEER)]
+            found += [f"{PEER}{one.name}" for one in choose(words, SERVICES)]
+        elif name in (GATEWAY, TRITON) or name.startswith(URL):
+            found.append(name)
+        else:
+            raise ValueError(
+                f"there is no server {name!r}: give {GATEWAY}, {TRITON}, {PEER}NAME or "
+                f"{URL}HOST:PORT of one that runs"
+            )
+    return list(dict.fromkeys(found))
+
+
+def heats(names: Sequence[str]) -> list[list[str]]:
+    """Who is measured in the same rounds: one peer at a time, the others beside each of them."""
+    peers = [name for name in names if name.startswith(PEER)]
+    if not peers:
+        return [list(names)]
+    return [[one for one in names if one == peer or one not in peers] for peer in peers]
 
 
 @contextmanager
-def open_servers(wanted: Wanted) -> Iterator[Servers]:
-    """All of them at once; raises ValueError for a name that is none."""
+def open_standing(names: Sequence[str], grounds: Grounds) -> Iterator[dict[str, Opened]]:
+    """Those of the names that are no peers, by name."""
+    opened = {name: _open_url(name) for name in names if name.startswith(URL)}
     with ExitStack() as stack:
-        ours = _open_ours(stack, wanted)
-        servers = Servers([], {})
-        for name in wanted.names:
-            if name in ours:
-                servers.opened.append(ours[name])
-            elif name.startswith(URL):
-                servers.opened.append(_open_url(name))
-            elif name.startswith(PEER):
-                try:
-                    servers.opened.append(_open_peer(stack, name, wanted.venvs))
-                except PeerError as error:
-                    servers.errors[name] = str(error)
-            else:
-                raise ValueError(
-                    f"there is no server {name!r}: give {GATEWAY}, {TRITON}, {PEER}NAME or "
-                    f"{URL}HOST:PORT of one that runs"
-                )
-        yield servers
+        if {GATEWAY, TRITON} & set(names):
+            opened |= _open_ours(stack, names, grounds)
+        yield opened
 
 
-def _open_ours(stack: ExitStack, wanted: Wanted) -> dict[str, Opened]:
-    if not {GATEWAY, TRITON} & set(wanted.names):
-        return {}
+@contextmanager
+def open_peer(name: str, grounds: Grounds) -> Iterator[Opened]:
+    """One with as many threads as ours has; raises PeerError when it can't be started."""
+    (service,) = [one for one in SERVICES if one.name == name.removeprefix(PEER)]
+    model, num_threads = grounds.model, len(os.sched_getaffinity(0))
+    server = RunningServer(
+        service,
+        Premises(
+            model.checkpoint, model.tokenizer, grounds.venvs, model.work, num_threads, CONTEXT
+        ),
+    )
+    try:
+        yield Opened(
+            name,
+            lambda is_endless: server.open_target(ignore_eos=is_endless),
+            lambda _, target: TargetEditor(target),
+            (server.pid,),
+            versions=server.versions,
+        )
+    finally:
+        server.stop()
+
+
+def _open_ours(stack: ExitStack, names: Sequence[str], grounds: Grounds) -> dict[str, Opened]:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    triton = stack.enter_context(running_triton(wanted.repository, folder))
+    triton = stack.enter_context(running_triton(grounds.model.repository, folder))
     ours = {
         TRITON: Opened(
             TRITON,
@@ -98,7 +127,7 @@ def _open_ours(stack: ExitStack, wanted: Wanted) -> dict[str, Opened]:
             lambda: _written(triton),
         )
     }
-    if GATEWAY in wanted.names:
+    if GATEWAY in names:
         gateway = start_gateway([triton.grpc_url], folder, "--open")
         stack.callback(gateway.stop)
         ours[GATEWAY] = Opened(
@@ -106,7 +135,7 @@ def _open_ours(stack: ExitStack, wanted: Wanted) -> dict[str, Opened]:
             lambda is_endless: HttpTarget(
                 GATEWAY, gateway.url, settings=IGNORE_EOS if is_endless else {}
             ),
-            lambda name, _: GatewayEditor(name, Door(gateway.url), is_streamed=wanted.is_streamed),
+            lambda name, _: GatewayEditor(name, Door(gateway.url), is_streamed=grounds.is_streamed),
             (triton.process.pid, gateway.process.pid),
             lambda: _written(triton),
         )
@@ -116,21 +145,6 @@ def _open_ours(stack: ExitStack, wanted: Wanted) -> dict[str, Opened]:
 def _open_url(name: str) -> Opened:
     url = name.removeprefix(URL).rstrip("/")
     return Opened(name, lambda _: HttpTarget(name, url), lambda _, target: TargetEditor(target))
-
-
-def _open_peer(stack: ExitStack, name: str, venvs: Path) -> Opened:
-    """On the demo model, with as many threads as ours has; raises PeerError."""
-    (service,) = choose([name.removeprefix(PEER)], SERVICES)[:1]
-    work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    num_threads = len(os.sched_getaffinity(0))
-    server = RunningServer(service, Premises(DEMO, DEMO, venvs, work, num_threads, CONTEXT))
-    stack.callback(server.stop)
-    return Opened(
-        name,
-        lambda is_endless: server.open_target(ignore_eos=is_endless),
-        lambda _, target: TargetEditor(target),
-        (server.pid,),
-    )
 
 
 def _written(triton: Triton) -> int:

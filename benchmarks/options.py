@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.failover import SCENARIOS
 from benchmarks.machine import STDOUT
-from benchmarks.peers.catalogue import DEFAULT_VENVS, PEERS, SERVICES
+from benchmarks.peers.catalogue import DEFAULT_VENVS, PEERS
 
 
 def count(text: str) -> int:
@@ -226,8 +226,7 @@ def add_peers(add: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help=f"an engine, or one of: {', '.join(one.name for one in PEERS)}; with --served one of: "
-        f"{', '.join(one.name for one in SERVICES)}; default: all",
+        help=f"an engine, or one of: {', '.join(one.name for one in PEERS)}; default: all",
     )
     add.add_argument(
         "--install",
@@ -246,24 +245,12 @@ def add_peers(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--work", type=Path, help="folder that keeps what peers make of the weights, for next time"
     )
-    served = add.add_argument_group("as servers, over HTTP, beside our Triton and gateway")
-    served.add_argument("--served", action="store_true", help="measure them as servers instead")
-    served.add_argument(
-        "--users", type=count, nargs="+", default=[8, 32], help="at once; default: %(default)s"
-    )
-    served.add_argument(
-        "--seconds", type=float, default=10, help="of each window; default: %(default)s"
-    )
-    served.add_argument(
-        "--source", type=Path, nargs="+", help="files to ask from; default: some of Python's own"
-    )
     _add_rounds(add, 5)
     add.add_argument(
         "--max-minutes",
         type=float,
         default=12,
-        help="in all, of servers a share for each: no second round begins that would end later; "
-        "default: %(default)s",
+        help="in all: no second round begins that would end later; default: %(default)s",
     )
     add.add_argument("--threads", type=count, default=2, help="of each peer; default: %(default)s")
     add.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")

@@ -5,7 +5,9 @@ servers.
 
 A question counts for goodput unless who asked gave it up before the limit: it is good when the
 whole answer was there within the limit. One that was given up later than that waited in vain, so
-it is late, and its wait is among the times, as the least that it would have been.
+it is late, and its wait is among the times, as the least that it would have been: of whole answers,
+and of first texts where none had come. So is one that was asked before the stretch and waited to
+its end: of a slow server there may be no others.
 """
 
 import time
@@ -114,10 +116,10 @@ class Stretch:
 
 def judge(stretch: Stretch, limit_s: float = LIMIT_S) -> Performance:
     """The figures of a stretch."""
-    asked = [one for one in stretch.asked if one.asked_s >= stretch.since_s]
+    asked = [one for one in stretch.asked if one.asked_s >= stretch.since_s or one.is_cut]
     whole = [one for one in asked if one.total_s is not None and one.left_s is None]
     num_left = sum(one.left_s is not None and one.left_s <= limit_s for one in asked)
-    in_vain = [one.left_s for one in asked if one.left_s is not None and one.left_s > limit_s]
+    in_vain = [one for one in asked if one.left_s is not None and one.left_s > limit_s]
     num_good = sum(one.total_s is not None and one.total_s <= limit_s for one in whole)
     num_judged = len(asked) - num_left
     return Performance(
@@ -129,9 +131,14 @@ def judge(stretch: Stretch, limit_s: float = LIMIT_S) -> Performance:
         errors=dict(Counter(one.error for one in asked if one.error)),
         sources=dict(Counter(one.source for one in whole)),
         goodput=num_good / num_judged if num_judged else NONE,
-        first=Spread.of(one.first_s for one in asked if one.source == ENGINE),
+        first=Spread.of(
+            [
+                *(one.first_s for one in asked if one.source == ENGINE),
+                *(one.left_s for one in in_vain if one.first_s is None),
+            ]
+        ),
         gap=Spread.of(one.gap_s for one in whole if one.source == ENGINE),
-        total=Spread.of([*(one.total_s for one in whole), *in_vain]),
+        total=Spread.of([*(one.total_s for one in whole), *(one.left_s for one in in_vain)]),
         tokens_per_s=stretch.read_tokens / stretch.seconds,
         wasted_tokens=_wasted(stretch),
         is_least_waste=stretch.written_tokens is None,

@@ -89,6 +89,17 @@ def export_version(
         subprocess.run([sys.executable, "-m", "export", *words], check=True, stdout=sys.stderr)
 
 
+def random_checkpoint(folder: Path) -> Path:
+    """The checkpoint in a folder that is kept between runs, written unless it is there."""
+    if not folder.is_dir():
+        part = folder.with_name(f"{folder.name}.part")  # one cut off isn't taken for a whole one
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(part)
+        part.rename(folder)
+    return folder
+
+
 def write_checkpoint(folder: Path, sizes: Sizes = GPT2) -> None:
     """A new Hugging Face GPT-2 folder, and in it a ranks file of as many tokens."""
     folder.mkdir()
