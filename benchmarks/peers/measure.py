@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common.random_model import random_checkpoint
 from benchmarks.peers.catalogue import Peer, PeerError, python_of
 from benchmarks.peers.rounds import WORKLOADS, Track, Workload, run_rounds
 from benchmarks.peers.worker import Limits, Worker
-from benchmarks.random_model import random_checkpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,16 @@ from running import RunningServer
 
 from benchmarks.__main__ import build_parser, main
 from benchmarks.bench import REPORT, STEPS, Done, Step, run_step, write_report
-from benchmarks.editors import GatewayEditor, TargetEditor
-from benchmarks.http_door import Door
-from benchmarks.load import SHAPES, Load, Shape, run_load
-from benchmarks.machine import describe
-from benchmarks.opened import Opened
-from benchmarks.processes import cpu_s
-from benchmarks.random_model import Sizes, write_checkpoint
-from benchmarks.target import HttpTarget, TritonTarget
-from benchmarks.typing_users import library_files
-from benchmarks.workload import demo_tokenizer, tokens_of, typed_functions
+from benchmarks.common.http_door import Door
+from benchmarks.common.machine import describe
+from benchmarks.common.processes import cpu_s
+from benchmarks.common.random_model import Sizes, write_checkpoint
+from benchmarks.common.target import HttpTarget, TritonTarget
+from benchmarks.common.typing_users import library_files
+from benchmarks.serving.editors import GatewayEditor, TargetEditor
+from benchmarks.serving.load import SHAPES, Load, Shape, run_load
+from benchmarks.serving.opened import Opened
+from benchmarks.serving.workload import demo_tokenizer, tokens_of, typed_functions
 from nanotriton.manifest import versions_of
 from tests.gateway.gateways import RunningGateway, running_gateway
 
@@ -61,9 +61,7 @@ def own_venvs(tmp_path: Path) -> Path:
 def load(shape: Shape, level: float, seed: int = 1) -> Load:
     tokenizer = demo_tokenizer()
     files, texts = tokens_of(FILES, tokenizer), typed_functions(FILES, tokenizer, max_tokens=8)
-    return Load(
-        shape, level, 1.2, 0.4, seed, files, texts, tokenizer, max_tokens=8, debounce_s=0.1
-    )
+    return Load(shape, level, 1.2, 0.4, seed, files, texts, tokenizer, max_tokens=8, debounce_s=0.1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -124,7 +122,7 @@ def test_own_servers_are_compared_drawn_and_ended(
 
 @pytest.mark.long
 def test_checkpoint_is_exported_for_ours_and_served_by_a_peer_beside_it(
-    own_venvs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_venvs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     work, out = tmp_path / "work", tmp_path / "figures.json"
     write_checkpoint(tmp_path / "tiny", TINY)
@@ -134,7 +132,7 @@ def test_checkpoint_is_exported_for_ours_and_served_by_a_peer_beside_it(
 
     status = main(["load", *words, *places, *course, "--json", str(out)])
 
-    told, figures = capsys.readouterr().out, json.loads(out.read_text())
+    told, figures = capfd.readouterr().out, json.loads(out.read_text())
     assert status == 1
     assert [(row["target"], row["beside"]) for row in figures["rows"]] == [
         ("gateway", ["peer:tutorial-fp32"]),
@@ -142,7 +140,7 @@ def test_checkpoint_is_exported_for_ours_and_served_by_a_peer_beside_it(
     ]
     assert all(row["rounds"][0]["tokens_per_s"] > 0 for row in figures["rows"])
     assert "peers --install llama-cpp" in figures["failures"]["peer:llama-cpp-q8_0"]
-    assert figures["versions"]["peer:tutorial-fp32"]["torch"]
+    assert figures["peer_versions"]["peer:tutorial-fp32"]["torch"]
     assert "gateway brings" in told
     assert versions_of(work / "ours" / "repository") == [1]
 

@@ -8,26 +8,26 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from benchmarks.editors import TargetEditor
-from benchmarks.load import Load, run_load
-from benchmarks.load_report import panels_of, row_lines
-from benchmarks.load_rounds import Row, measure_load
-from benchmarks.opened import Opened, heats, spelled_out
+from benchmarks.common.plots import Panel
+from benchmarks.common.target import Piece, Target, TargetError
 from benchmarks.peers.catalogue import SERVICES, PeerError
-from benchmarks.plots import Panel
-from benchmarks.target import Piece, Target, TargetError
-from benchmarks.workload import demo_tokenizer
+from benchmarks.serving.editors import TargetEditor
+from benchmarks.serving.load import Load, run_load
+from benchmarks.serving.load_report import panels_of, row_lines
+from benchmarks.serving.load_rounds import Row, measure_load
+from benchmarks.serving.opened import Opened, heats, spelled_out
+from benchmarks.serving.workload import demo_tokenizer
 
 LOAD = Load("closed", 2, 0.3, 0.1, 1, [list(range(256)) * 4], [], demo_tokenizer())
 
 
 @dataclass
 class Typewriter(Target):
-    """A target that writes a token each so often, two of them for a lone piece's count."""
+    """A target that writes a piece of two tokens each so often, once it has refused so many."""
 
     pause_s: float
     num_refused: int = 0
-    answered: list[int] = field(default_factory=list)  # tokens asked for
+    answered: list[tuple[str, int]] = field(default_factory=list)
     name: str = "typewriter"
 
     async def complete(self, prompt: str, max_tokens: int) -> AsyncGenerator[Piece, None]:
@@ -38,7 +38,7 @@ class Typewriter(Target):
         for _ in range(max_tokens):
             await asyncio.sleep(self.pause_s)
             yield Piece(time.perf_counter(), "x")
-        self.answered.append(max_tokens)
+        self.answered.append((prompt, max_tokens))
         yield Piece(time.perf_counter(), "", 2 * max_tokens)
 
     async def close(self) -> None:
@@ -79,13 +79,13 @@ def test_stretch_ends_with_the_server_idle_again() -> None:
 
     run_load(opened(target), LOAD)
 
-    assert target.answered == [1]
+    assert target.answered == [("def", 1)]
 
 
 def test_refusals_are_counted_and_asking_goes_on() -> None:
-    found = run_load(opened(Typewriter(0, num_refused=3)), replace(LOAD, warm_s=0))
+    found = run_load(opened(Typewriter(0, num_refused=4)), replace(LOAD, warm_s=0.05))
 
-    assert found.errors == {"HTTP 429: full": 3}
+    assert found.errors == {"HTTP 429: full": 2}  # both users' second question
     assert found.num_whole
 
 

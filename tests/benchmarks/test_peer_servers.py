@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from running import wait_until
 
+from benchmarks.common.target import Piece
 from benchmarks.peers.catalogue import SERVICES, Service, choose
 from benchmarks.peers.servers import Premises, RunningServer
-from benchmarks.target import Piece
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "demo"

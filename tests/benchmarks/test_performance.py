@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from benchmarks.developers import Most, find_most
-from benchmarks.performance import Performance, Stretch, judge
-from benchmarks.questions import Asked
+from benchmarks.serving.developers import Most, find_most
+from benchmarks.serving.performance import Performance, Stretch, judge
+from benchmarks.serving.questions import Asked
 
 LIMIT_S = 0.2
 
