@@ -1,10 +1,11 @@
 """The editor between a typist and a server: it asks how a document goes on, and tells what came.
 
-Comes in: a document. Goes out: an Asked that fills while the answer comes. A GatewayEditor asks in
-its typist's session, whose newer question ends the older one, and tells the gateway what became of
-suggestions; a TargetEditor has nothing but its connection, which it closes.
+Comes in: a document. Goes out: an Asked that fills while the answer comes. A newer question ends
+the older one: a GatewayEditor asks in its typist's session, which does that, and tells the gateway
+what became of suggestions; a TargetEditor has nothing but its connection, and closes it.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Collection
@@ -20,9 +21,7 @@ SUPERSEDED = "superseded"
 
 
 class Editor(Protocol):
-    """One typist's; `leave_share` of the questions given up are ended by closing the connection."""
-
-    leave_share: float
+    """One typist's."""
 
     async def ask(self, asked: Asked, document: str, max_tokens: int) -> None:
         """Read the answer into `asked`; what fails is noted there. Cancelled, it leaves."""
@@ -40,13 +39,15 @@ class Editor(Protocol):
 class TargetEditor:
     """Any server that completes; it is never told anything, and closed by whoever opened it."""
 
-    leave_share = 1.0
-
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._asking: asyncio.Task[object] | None = None
 
     async def ask(self, asked: Asked, document: str, max_tokens: int) -> None:
-        """One completion."""
+        """One completion; the connection of the one before is closed."""
+        if self._asking:
+            self._asking.cancel()
+        self._asking = asyncio.current_task()
         await ask(self._target, Question(document, max_tokens), asked)
 
     async def tell(self, asked: Asked, kinds: Collection[EventKind]) -> bool | None:
@@ -60,8 +61,6 @@ class TargetEditor:
 
 class GatewayEditor:
     """The gateway, by a session of the typist's own, with the ids and counts of its books."""
-
-    leave_share = 0.5  # the others end by the newer question alone
 
     def __init__(self, name: str, door: Door, *, is_streamed: bool = True) -> None:
         self._name = name

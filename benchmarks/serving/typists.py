@@ -27,6 +27,7 @@ THOUGHT_S, THOUGHT_SPREAD = 2.0, 0.8
 THOUGHT_AFTER_LINE, THOUGHT_AFTER_WORD = 0.5, 0.05  # shares
 TYPO_SHARE = 0.04
 NOTICE_SHARE, LEAST_NOTICED = 0.5, 3  # of right suggestions; characters that are right
+LEAVE_SHARE = 0.5  # of the questions given up: closed at the key; the others by the next question
 BACKSPACE = "\b"
 LAST_ANSWERS_S = 30.0  # for what is under way when time is up
 
@@ -148,7 +149,7 @@ class Typist:
         if self._asked:
             self._asked.leave()
         is_open = self._asking is not None and not self._asking.done()
-        if is_open and self._random.random() < self._editor.leave_share:
+        if is_open and self._random.random() < LEAVE_SHARE:
             assert self._asking is not None
             self._asking.cancel()
             self._tally.num_left += self._asked is not None

@@ -16,6 +16,7 @@ from benchmarks.serving.load import Load, run_load
 from benchmarks.serving.load_report import panels_of, row_lines
 from benchmarks.serving.load_rounds import Row, measure_load
 from benchmarks.serving.opened import Opened, heats, spelled_out
+from benchmarks.serving.questions import Asked
 from benchmarks.serving.workload import demo_tokenizer
 
 LOAD = Load("closed", 2, 0.3, 0.1, 1, [list(range(256)) * 4], [], demo_tokenizer())
@@ -64,6 +65,24 @@ def test_answer_that_takes_longer_than_the_stretch_counts_as_it_comes() -> None:
     assert found.num_late == 2
     assert found.first.p50_ms < 200
     assert found.total.p50_ms >= 300
+
+
+def test_editor_without_a_session_gives_up_the_question_before() -> None:
+    typewriter = Typewriter(0.05)
+
+    async def ask_twice() -> tuple[Asked, Asked]:
+        editor, asked = TargetEditor(typewriter), (Asked(), Asked())
+        first = asyncio.create_task(editor.ask(asked[0], "a", 4))
+        await asyncio.sleep(0.07)
+        await editor.ask(asked[1], "ab", 4)
+        assert first.cancelled()
+        return asked
+
+    older, newer = asyncio.run(ask_twice())
+
+    assert (older.left_s is not None, older.tokens) == (True, None)
+    assert newer.tokens == 8
+    assert typewriter.answered == [("ab", 4)]
 
 
 def test_wait_without_a_first_text_counts_as_long_as_it_was() -> None:
