@@ -40,6 +40,8 @@ def row_lines(rows: Sequence[Row], price_per_hour: float) -> Iterator[str]:
                 f"{row.level:g} ({ratio.low:.2f} to {ratio.high:.2f}, {ratio.num_rounds} rounds): "
                 f"{ratio.verdict}"
             )
+        elif row.target != rows[0].target:
+            yield f"{row.target} brought no token in a round at {row.level:g}: there is no ratio"
 
 
 def most_line(most: Most) -> str:
