@@ -1,1 +1,1 @@
-"""Measurements against a running server: `python -m benchmarks NAME`."""
+"""Measurements of the engine, of servers and of others beside them: `python -m benchmarks NAME`."""

@@ -8,19 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from benchmarks import (
-    bench,
-    load_command,
-    offline,
-    options,
-    recovery,
-    served,
-    timing_options,
-    timings,
-)
+from benchmarks import bench
 from benchmarks.capacity import command as capacity
 from benchmarks.cost import command as cost
+from benchmarks.engine import commands as engine
+from benchmarks.engine import options as engine_options
+from benchmarks.peers import command as peers
 from benchmarks.peers.catalogue import PeerError
+from benchmarks.resilience import commands as resilience
+from benchmarks.resilience import options as resilience_options
+from benchmarks.serving import commands as serving
+from benchmarks.serving import load_command
+from benchmarks.serving import options as serving_options
+from benchmarks.timing import commands as timing
+from benchmarks.timing import options as timing_options
 from clients import ClientError
 from nanotriton.errors import NanotritonError
 
@@ -34,6 +35,7 @@ without one:
   python -m benchmarks gateway --cached --rounds 1000
   python -m benchmarks keystrokes --users 100 --kill
   python -m benchmarks load --target gateway triton --users 1 8 32 100 --rounds 5
+  python -m benchmarks load --target gateway peer:all --random --users 8 32 --work DIR
   python -m benchmarks load --shape typing --find-most --users 8 200
   python -m benchmarks failover --users 32 --json failover.json
   python -m benchmarks drill --backup-every 5
@@ -86,77 +88,81 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             bench.bench,
         ),
         "latency": _Command(
-            "what the server adds to the engine's own time", options.add_latency, served.latency
+            "what the server adds to the engine's own time",
+            serving_options.add_latency,
+            serving.latency,
         ),
         "reference": _Command(
             "what Triton costs by itself, on its own server",
-            options.add_reference,
-            served.reference,
+            serving_options.add_reference,
+            serving.reference,
         ),
         "gateway": _Command(
-            "what the gateway adds to a direct stream", options.add_gateway, served.gateway
+            "what the gateway adds to a direct stream", serving_options.add_gateway, serving.gateway
         ),
         "keystrokes": _Command(
             "many people type through the gateway; all must be booked",
-            options.add_keystrokes,
-            served.keystrokes,
+            serving_options.add_keystrokes,
+            serving.keystrokes,
         ),
         "load": _Command(
             "users, chance arrivals or typing people: times, goodput, cost, on any server",
-            load_command.add_load,
+            serving_options.add_load,
             load_command.load,
         ),
         "failover": _Command(
             "servers die, are replaced or take another version while people ask",
-            options.add_failover,
-            recovery.failover,
+            resilience_options.add_failover,
+            resilience.failover,
         ),
         "drill": _Command(
             "a place is lost with all it had: traffic moves, the ledger is restored",
-            options.add_drill,
-            recovery.drill,
+            resilience_options.add_drill,
+            resilience.drill,
         ),
         "soak": _Command(
-            "many clients at once; both doors must agree", options.add_soak, served.soak
+            "many clients at once; both doors must agree",
+            resilience_options.add_soak,
+            resilience.soak,
         ),
         "replay": _Command(
             "somebody types: prefix cache and speculation, on/off",
-            options.add_replay,
-            offline.replay,
+            engine_options.add_replay,
+            engine.replay,
         ),
         "healing": _Command(
             "lines cut at any character: token healing, on/off",
-            options.add_healing,
-            offline.healing,
+            engine_options.add_healing,
+            engine.healing,
         ),
         "threads": _Command(
-            "steps by threads and spinning", options.add_thread_choices, offline.threads
+            "steps by threads and spinning", engine_options.add_thread_choices, engine.threads
         ),
-        "steps": _Command("a step in one way and another", options.add_steps, offline.steps),
+        "steps": _Command("a step in one way and another", engine_options.add_steps, engine.steps),
         "breakdown": _Command(
             "what a step spends where: graph, runner, sampling, scheduling, messages",
             timing_options.add_breakdown,
-            timings.breakdown,
+            timing.breakdown,
         ),
         "floor": _Command(
             "the least time that a step's bytes and products take here, and the step's own",
             timing_options.add_floor,
-            timings.floor,
+            timing.floor,
         ),
         "waterfall": _Command(
             "what a completion spends where, from the client to the engine and back",
             timing_options.add_waterfall,
-            timings.waterfall,
+            timing.waterfall,
         ),
         "perf-analyzer": _Command(
             "NVIDIA's perf_analyzer and our client on the same load",
             timing_options.add_perf_analyzer,
-            timings.perf_analyzer,
+            timing.perf_analyzer,
         ),
         "gap": _Command(
             "how long streams wait while somebody's long prompt comes in",
-            options.add_gap,
-            offline.gap,
+            engine_options.add_gap,
+            engine.gap,
         ),
         "capacity": _Command(
             "how many machines so many developers need, simulated from a measured curve",
@@ -167,7 +173,9 @@ COMMANDS: Mapping[str, _Command] = MappingProxyType(
             "what tokens cost, and what each optimisation saved of it", cost.add_options, cost.run
         ),
         "peers": _Command(
-            "other engines on the same weights, paired rounds", options.add_peers, offline.peers
+            "other engines on the same weights, without servers, paired rounds",
+            peers.add_options,
+            peers.run,
         ),
     }
 )

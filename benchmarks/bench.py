@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import describe
+from benchmarks.common.machine import describe
 
 REPORT = "report.md"
 ENDING_S = 60.0  # for a command that took too long to end its servers

@@ -12,7 +12,7 @@ import pytest
 from plans import write_plan_version
 from running import RunningServer, export_demo, start_server
 
-from benchmarks.collector import Collector
+from benchmarks.timing.collector import Collector
 from export.artifact import QUANTIZED, quantize_artifact, write_artifact
 from export.calibration import MIN_TOKENS, Calibration, default_text
 from export.checkpoint import Checkpoint, load_checkpoint

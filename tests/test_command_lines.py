@@ -12,7 +12,7 @@ import gateway.__main__ as gateway
 import monitoring.__main__ as monitoring
 import nanotriton.__main__ as nanotriton
 import training.__main__ as training
-from benchmarks import torch_int8
+from benchmarks.peers import torch_int8
 from nanotriton import probe
 from nanotriton.engine import process
 

@@ -25,6 +25,9 @@ EXPORT = (
     *("nanotriton.tokenizer", "nanotriton.infill", "nanotriton.runners"),
     *("nanotriton.machine", "export"),
 )
+MEASURED = ("benchmarks.common", "clients", "nanotriton")
+PEERS = (*MEASURED, "benchmarks.peers")
+SERVING = (*PEERS, "benchmarks.serving")
 # What of ours a file may import; the first pattern that fits its path decides.
 OURS = {
     "nanotriton/__init__.py": (),
@@ -52,8 +55,16 @@ OURS = {
     "clients/*": ("clients",),
     "gateway/*": ("gateway", "clients", "nanotriton.errors"),
     # Other ways to quantize, measured as export measures its own.
-    "benchmarks/torch_int8.py": ("benchmarks", "export", "nanotriton"),
-    "benchmarks/rounding.py": ("benchmarks", "export", "nanotriton"),
+    "benchmarks/peers/torch_int8.py": (*PEERS, "export"),
+    "benchmarks/peers/rounding.py": (*PEERS, "export"),
+    "benchmarks/peers/*": PEERS,
+    "benchmarks/common/*": MEASURED,
+    "benchmarks/engine/*": (*MEASURED, "benchmarks.engine"),
+    "benchmarks/serving/*": SERVING,
+    "benchmarks/timing/*": (*SERVING, "benchmarks.timing"),
+    "benchmarks/resilience/*": (*SERVING, "benchmarks.resilience"),
+    "benchmarks/capacity/*": (*SERVING, "benchmarks.capacity"),
+    "benchmarks/cost/*": (*PEERS, "benchmarks.engine", "benchmarks.cost"),
     "benchmarks/*": ("benchmarks", "clients", "nanotriton"),
     "monitoring/*": ("monitoring",),
     "*_repository/*/1/model.py": ("nanotriton",),
@@ -162,9 +173,10 @@ def test_files_of_every_room_are_looked_at():
         ("training/train.py", "from nanotriton.errors import X", "nanotriton.errors.X"),
         ("clients/client.py", "def f():\n    import nanotriton", "nanotriton"),
         ("gateway/app.py", "from nanotriton.contract import X", "nanotriton.contract.X"),
-        ("benchmarks/load.py", "import export", "export"),
+        ("benchmarks/serving/load.py", "import export", "export"),
+        ("benchmarks/peers/worker.py", "import benchmarks.serving", "benchmarks.serving"),
         ("model_repository/gpt/1/model.py", "from clients import X", "clients.X"),
-        ("benchmarks/load.py", "import triton_python_backend_utils", BACKEND_UTILS),
+        ("benchmarks/serving/load.py", "import triton_python_backend_utils", BACKEND_UTILS),
     ],
 )
 def test_forbidden_import_is_found(path, source, fault):
@@ -182,7 +194,7 @@ def test_forbidden_import_is_found(path, source, fault):
         ("export/nanogpt.py", "if TYPE_CHECKING:\n    import torch"),
         ("export/graph.py", "import onnx\nfrom nanotriton.runners.ort import OrtRunner"),
         ("model_repository/gpt/1/model.py", "import triton_python_backend_utils as pb_utils"),
-        ("benchmarks/load.py", "from nanotriton.engine.client import EngineClient"),
+        ("benchmarks/serving/load.py", "from nanotriton.engine.client import EngineClient"),
     ],
 )
 def test_allowed_import_passes(path, source):

@@ -10,9 +10,9 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 
-from benchmarks.questions import Asked, Question, ask
-from benchmarks.target import Target
-from benchmarks.workload import poisson_arrivals
+from benchmarks.common.target import Target
+from benchmarks.serving.questions import Asked, Question, ask
+from benchmarks.serving.workload import poisson_arrivals
 
 
 async def ask_always(

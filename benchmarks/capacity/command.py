@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.options import add_json, add_plot, count
-from benchmarks.prices import DEFAULT_PRICES
+from benchmarks.common.options import add_json, add_plot, count
+from benchmarks.common.prices import DEFAULT_PRICES
 
 DEVELOPERS = (100, 1_000, 10_000, 100_000, 1_000_000)
 SCENARIOS = ("steady", "spot", "region lost")

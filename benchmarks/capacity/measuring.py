@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.capacity.askers import ask_always
 from benchmarks.capacity.curve import Level, ServiceCurve
-from benchmarks.own_servers import running_triton, start_gateway
-from benchmarks.questions import Asked, Question
-from benchmarks.target import HttpTarget
-from benchmarks.workload import demo_tokenizer, questions
+from benchmarks.common.target import HttpTarget
+from benchmarks.serving.own_servers import running_triton, start_gateway
+from benchmarks.serving.questions import Asked, Question
+from benchmarks.serving.workload import demo_tokenizer, questions
 
 SLOTS, MAX_WAITING = 32, 256  # of an engine, and of the gateway's line: both their defaults
 BACKENDS = ("stable", "second")

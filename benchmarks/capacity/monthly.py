@@ -6,7 +6,7 @@ Comes in: a Row, its Day, a machine's prices. Goes out: a Month. Pure.
 from dataclasses import dataclass
 
 from benchmarks.capacity.world import Day, Row
-from benchmarks.prices import Machine
+from benchmarks.common.prices import Machine
 
 HOURS_A_DAY = 24.0
 

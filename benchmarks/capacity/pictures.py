@@ -10,7 +10,7 @@ from benchmarks.capacity.monthly import Month
 from benchmarks.capacity.tally import GOAL_S
 from benchmarks.capacity.validation import Check
 from benchmarks.capacity.world import Row
-from benchmarks.plots import Line, Panel, write_picture
+from benchmarks.common.plots import Line, Panel, write_picture
 
 TIMES = {"first, p50": "first_p50_s", "whole, p50": "total_p50_s", "whole, p95": "total_p95_s"}
 EVERY = 20  # periods of 15 s: a point for five minutes

@@ -22,11 +22,11 @@ from benchmarks.capacity.rule import Rule
 from benchmarks.capacity.tally import GOAL_S
 from benchmarks.capacity.validation import FIGURES, Check, validate
 from benchmarks.capacity.world import Day, simulate_day
-from benchmarks.machine import describe, machine, told_json
-from benchmarks.prices import Prices, load_prices
-from benchmarks.random_model import write_random_repository
-from benchmarks.typing_users import library_files
-from benchmarks.workload import demo_tokenizer, tokens_of
+from benchmarks.common.machine import describe, machine, told_json
+from benchmarks.common.prices import Prices, load_prices
+from benchmarks.common.random_model import write_random_repository
+from benchmarks.common.typing_users import library_files
+from benchmarks.serving.workload import demo_tokenizer, tokens_of
 
 WAITING_TARGET = 1.0  # that many in the line of each replica
 WAITING_DEVELOPERS = 10_000  # one more row at that size

@@ -27,7 +27,7 @@ from benchmarks.capacity.measuring import (
 )
 from benchmarks.capacity.replica import Outcomes, Replica
 from benchmarks.capacity.tally import GOAL_S
-from benchmarks.questions import Asked
+from benchmarks.serving.questions import Asked
 
 SHARES = (0.3, 0.6, 0.8)  # of what the replicas can do
 PATIENT = Habits(typed_on_share=0.0, give_up_s=math.inf)

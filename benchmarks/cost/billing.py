@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmarks.common.prices import PURCHASES, Machine, dollars_per_thousand
 from benchmarks.cost.ladder import Rung
-from benchmarks.prices import PURCHASES, Machine, dollars_per_thousand
 
 
 @dataclass(frozen=True, slots=True)

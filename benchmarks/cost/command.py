@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.common.machine import machine, told_json
+from benchmarks.common.options import add_json, add_plot, count
+from benchmarks.common.plots import Bars, write_picture
+from benchmarks.common.prices import DEFAULT_PRICES, PURCHASES, Prices, load_prices
+from benchmarks.common.random_model import write_checkpoint
+from benchmarks.common.typing_users import library_files
 from benchmarks.cost.billing import Bill, bill_of, saved
 from benchmarks.cost.ladder import Rung, Work, climb
-from benchmarks.machine import machine, told_json
-from benchmarks.options import add_json, add_plot, count
-from benchmarks.plots import Bars, write_picture
-from benchmarks.prices import DEFAULT_PRICES, PURCHASES, Prices, load_prices
-from benchmarks.random_model import write_checkpoint
-from benchmarks.typing_users import library_files
 
 # Ways whose bills are printed, one for each precision and one with everything; JSON has all.
 PRINTED = ("batching", "int8", "int4", "int8 and int4", "speculation")

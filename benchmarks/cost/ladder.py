@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from benchmarks.common.random_model import export_version
+from benchmarks.common.ratios import Ratio, paired_ratio
+from benchmarks.common.typing_users import typed_series
+from benchmarks.engine.replay import ask, rounds_of
 from benchmarks.peers.ours import graph_use
 from benchmarks.peers.serving import Options
-from benchmarks.random_model import export_version
-from benchmarks.ratios import Ratio, paired_ratio
-from benchmarks.replay import ask, rounds_of
-from benchmarks.typing_users import typed_series
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.request import Settings
 from nanotriton.manifest import Manifest

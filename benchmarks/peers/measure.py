@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common.random_model import random_checkpoint
 from benchmarks.peers.catalogue import Peer, PeerError, python_of
 from benchmarks.peers.rounds import WORKLOADS, Track, Workload, run_rounds
 from benchmarks.peers.worker import Limits, Worker
-from benchmarks.random_model import write_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def measure_peers(
             work = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="nanotriton-peers-"))
             )
-        checkpoint = checkpoint or _random_checkpoint(work / "checkpoint")
+        checkpoint = checkpoint or random_checkpoint(work / "checkpoint")
         vocab_size, limits = _fit(checkpoint, workloads, num_threads)
         for peer in peers:
             try:
@@ -72,12 +72,6 @@ def measure_peers(
             progress=progress,
         )
     return Measured(tracks, errors)
-
-
-def _random_checkpoint(folder: Path) -> Path:
-    if not folder.is_dir():
-        write_checkpoint(folder)
-    return folder
 
 
 def _fit(checkpoint: Path, workloads: Sequence[Workload], num_threads: int) -> tuple[int, Limits]:

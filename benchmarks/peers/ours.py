@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from benchmarks.common.random_model import export_version
 from benchmarks.peers.serving import Options, serve
-from benchmarks.random_model import export_version
 from nanotriton.contract import GRAPH_FILE, MANIFEST_FILE
 from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Failure

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from benchmarks.common.ratios import Ratio, paired_ratio
 from benchmarks.peers.catalogue import REFERENCE
 from benchmarks.peers.rounds import Track, Workload
-from benchmarks.ratios import Ratio, paired_ratio
 
 FP32 = "tutorial-fp32"  # whose first tokens the others are held against
 

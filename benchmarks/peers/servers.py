@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from benchmarks.common.target import GenerateTarget, HttpTarget, Target
 from benchmarks.peers.catalogue import PeerError, Service, python_of
 from benchmarks.peers.worker import OPENING_S, Limits, Process, command
-from benchmarks.target import GenerateTarget, HttpTarget, Target
 
 OPENAI, GENERATE, HUGGING_FACE = "openai", "generate", "hugging face"
 # What else each way of speaking is told so that nobody ends a text early.

@@ -116,7 +116,7 @@ def take_stdout() -> Any:
 
 def parse(argv: Sequence[str] | None = None) -> Options:
     """The words that every worker is started with."""
-    parser = argparse.ArgumentParser(description="Started by `python -m benchmarks peers`.")
+    parser = argparse.ArgumentParser(description="Started by `python -m benchmarks`.")
     parser.add_argument("checkpoint", type=Path, help="Hugging Face GPT-2 folder")
     parser.add_argument("work", type=Path, help="folder for what the peer makes of it")
     parser.add_argument("precision", help="one of the peer's own")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.common.prices import DEFAULT_PRICES, PURCHASES, PriceError, load_prices
+from benchmarks.common.ratios import Ratio
 from benchmarks.cost.billing import bill_of, saved
 from benchmarks.cost.ladder import BEFORE, Rung, measure_ways
-from benchmarks.prices import DEFAULT_PRICES, PURCHASES, PriceError, load_prices
-from benchmarks.ratios import Ratio
 
 PRICES = load_prices(DEFAULT_PRICES)
 RUNG = Rung("batching", "fp32", 100.0, "KV cache", Ratio(2.0, 1.9, 2.1, 9))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.breakdown import STEP, WAYS, measure_breakdown
-from benchmarks.engine_steps import NUM_STEPS, EngineSteps
-from benchmarks.floor import measure_floor
-from benchmarks.gap import NUM_STREAMS, measure_gap
-from benchmarks.replay import measure_replay
-from benchmarks.stopwatch import GRAPH, PARTS
-from benchmarks.typing_users import random_series
+from benchmarks.common.typing_users import random_series
+from benchmarks.engine.gap import NUM_STREAMS, measure_gap
+from benchmarks.engine.replay import measure_replay
+from benchmarks.timing.breakdown import STEP, WAYS, measure_breakdown
+from benchmarks.timing.engine_steps import NUM_STEPS, EngineSteps
+from benchmarks.timing.floor import measure_floor
+from benchmarks.timing.stopwatch import GRAPH, PARTS
 from nanotriton.engine.request import Settings
 from nanotriton.manifest import newest_version
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.drill import DRAINED_S, faults_of
-from benchmarks.failover import Deed, judge
-from benchmarks.people import Asked, Fault, fault_of
+from benchmarks.resilience.drill import DRAINED_S, faults_of
+from benchmarks.resilience.failover import Deed, judge
+from benchmarks.resilience.people import Asked, Fault, fault_of
 
 EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 JSON = {"content-type": "application/json"}

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.floor import Work, floor_of, precision_of, shapes_of, work_of
-from benchmarks.roofs import LEAST_READ_BYTES, ROWS, Reader, products
+from benchmarks.timing.floor import Work, floor_of, precision_of, shapes_of, work_of
+from benchmarks.timing.roofs import LEAST_READ_BYTES, ROWS, Reader, products
 
 # GPT-2's smallest: 12 layers of 12 * 768 * 768 weights, and a head of 50257 * 768.
 GPT2 = SimpleNamespace(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.books import REQUESTS, TOKENS, Kept, Row, close_books
-from benchmarks.typists import Asked, Tally
+from benchmarks.serving.books import REQUESTS, TOKENS, Kept, Row, close_books
+from benchmarks.serving.typists import Asked, Tally
 
 BEFORE = (Kept({}, frozenset()), {})
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,18 +12,21 @@ from running import RunningServer
 
 from benchmarks.__main__ import build_parser, main
 from benchmarks.bench import REPORT, STEPS, Done, Step, run_step, write_report
-from benchmarks.editors import GatewayEditor, TargetEditor
-from benchmarks.http_door import Door
-from benchmarks.load import SHAPES, Load, Shape, run_load
-from benchmarks.machine import describe
-from benchmarks.opened import Opened
-from benchmarks.processes import cpu_s
-from benchmarks.target import HttpTarget, TritonTarget
-from benchmarks.typing_users import library_files
-from benchmarks.workload import demo_tokenizer, tokens_of, typed_functions
+from benchmarks.common.http_door import Door
+from benchmarks.common.machine import describe
+from benchmarks.common.processes import cpu_s
+from benchmarks.common.random_model import Sizes, write_checkpoint
+from benchmarks.common.target import HttpTarget, TritonTarget
+from benchmarks.common.typing_users import library_files
+from benchmarks.serving.editors import GatewayEditor, TargetEditor
+from benchmarks.serving.load import SHAPES, Load, Shape, run_load
+from benchmarks.serving.opened import Opened
+from benchmarks.serving.workload import demo_tokenizer, tokens_of, typed_functions
+from nanotriton.manifest import versions_of
 from tests.gateway.gateways import RunningGateway, running_gateway
 
 FILES = library_files()[:3]
+TINY = Sizes(num_layers=2, num_heads=2, width=32, context=512, num_tokens=320)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +48,20 @@ def opened(gateway: RunningGateway) -> Opened:
     )
 
 
+@pytest.fixture
+def own_venvs(tmp_path: Path) -> Path:
+    """The environment of a peer that this one has the packages of."""
+    python = tmp_path / "venvs" / "tutorial" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return tmp_path / "venvs"
+
+
 def load(shape: Shape, level: float, seed: int = 1) -> Load:
     tokenizer = demo_tokenizer()
     files, texts = tokens_of(FILES, tokenizer), typed_functions(FILES, tokenizer, max_tokens=8)
-    return Load(shape, level, 1.2, 0.4, seed, files, texts, max_tokens=8, debounce_s=0.1)
+    return Load(shape, level, 1.2, 0.4, seed, files, texts, tokenizer, max_tokens=8, debounce_s=0.1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -103,6 +118,40 @@ def test_own_servers_are_compared_drawn_and_ended(
     assert all(row["rounds"][0]["tokens_per_s"] > 0 for row in rows)
     assert "too few rounds" in told.out  # one round tells no difference
     assert (tmp_path / "load-closed.svg").is_file()
+
+
+@pytest.mark.long
+def test_checkpoint_is_exported_for_ours_and_served_by_a_peer_beside_it(
+    own_venvs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    work, out = tmp_path / "work", tmp_path / "figures.json"
+    write_checkpoint(tmp_path / "tiny", TINY)
+    words = ["--target", "gateway", "peer:tutorial-fp32", "peer:llama-cpp-q8_0"]
+    places = ["--checkpoint", str(tmp_path / "tiny"), "--venvs", str(own_venvs)]
+    course = ["--users", "2", "--seconds", "1", "--warm-up", "0.5", "--work", str(work)]
+
+    status = main(["load", *words, *places, *course, "--json", str(out)])
+
+    told, figures = capfd.readouterr().out, json.loads(out.read_text())
+    assert status == 1
+    assert [(row["target"], row["beside"]) for row in figures["rows"]] == [
+        ("gateway", ["peer:tutorial-fp32"]),
+        ("peer:tutorial-fp32", ["gateway"]),
+    ]
+    assert all(row["rounds"][0]["tokens_per_s"] > 0 for row in figures["rows"])
+    assert "peers --install llama-cpp" in figures["failures"]["peer:llama-cpp-q8_0"]
+    assert figures["peer_versions"]["peer:tutorial-fp32"]["torch"]
+    assert "gateway brings" in told
+    assert versions_of(work / "ours" / "repository") == [1]
+
+
+def test_checkpoint_of_a_short_context_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checkpoint(tmp_path / "short", replace(TINY, context=64))
+
+    assert main(["load", "--checkpoint", str(tmp_path / "short")]) == 1
+    assert "reads 64 tokens, questions and answers take 512" in capsys.readouterr().err
 
 
 def test_peer_that_is_not_installed_is_told(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.common.random_model import Sizes, write_checkpoint
 from benchmarks.peers.catalogue import (
     HERE,
     OWN,
@@ -29,7 +30,6 @@ from benchmarks.peers.measure import Measured, measure_peers
 from benchmarks.peers.report import describe_tracks, table_lines
 from benchmarks.peers.rounds import Workload, run_rounds
 from benchmarks.peers.worker import Limits, Worker
-from benchmarks.random_model import Sizes, write_checkpoint
 
 TINY = Sizes(num_layers=2, num_heads=2, width=32, context=400, num_tokens=320)
 LOADS = (

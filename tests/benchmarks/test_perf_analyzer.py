@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.agreement import agreement_of, verdict_of
-from benchmarks.perf_analyzer import Analyzer, data_of, first_s_of, options_of, read_table
-from benchmarks.prompts import code_prompts
-from benchmarks.ratios import Ratio
-from benchmarks.same_load import measure_same
-from benchmarks.ways import WAYS, Figures, Load, Way
+from benchmarks.common.ratios import Ratio
+from benchmarks.timing.agreement import agreement_of, verdict_of
+from benchmarks.timing.perf_analyzer import Analyzer, data_of, first_s_of, options_of, read_table
+from benchmarks.timing.prompts import code_prompts
+from benchmarks.timing.same_load import measure_same
+from benchmarks.timing.ways import WAYS, Figures, Load, Way
 
 RECORDED = Path(__file__).parent / "recorded"
 EIGHT, FIVE_A_SECOND = Load("users", 8, 32, 6.0), Load("rate", 5.0, 32, 6.0)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from benchmarks.developers import Most, find_most
-from benchmarks.performance import Performance, Stretch, judge
-from benchmarks.questions import Asked
+from benchmarks.serving.developers import Most, find_most
+from benchmarks.serving.performance import Performance, Stretch, judge
+from benchmarks.serving.questions import Asked
 
 LIMIT_S = 0.2
 
@@ -62,6 +62,28 @@ def test_who_waited_in_vain_is_among_the_times() -> None:
     assert not found.is_held(LIMIT_S)
 
 
+def test_who_saw_no_text_is_among_the_first_times() -> None:
+    started = left(0.9, pieces=1, is_cut=True)
+    started.first_s = 0.3
+
+    found = judged(whole(0.1), left(0.5, is_cut=True), left(0.1, is_cut=True), started)
+
+    assert found.first.num == 3
+    assert found.first.p50_ms == pytest.approx(300)
+    assert found.first.p99_ms == pytest.approx(500, rel=0.02)
+
+
+def test_who_waited_through_the_whole_stretch_is_of_it() -> None:
+    waiting, answered = Asked(asked_s=0.0), whole(0.1)
+    stretch = Stretch([waiting, answered])
+    stretch.begin()
+    stretch.close()
+
+    found = judge(stretch, LIMIT_S)
+
+    assert (found.num_asked, found.num_late, found.first.num) == (1, 1, 1)
+
+
 def test_an_error_is_no_held_aim() -> None:
     found = judged(whole(0.1), failed("HTTP 503: busy"), failed("HTTP 503: busy"))
 
@@ -100,7 +122,7 @@ def test_what_came_before_the_stretch_is_not_of_it() -> None:
     stretch.close()
 
     assert stretch.read_tokens == 4 + 2
-    assert judge(stretch, LIMIT_S).num_asked == 1
+    assert judge(stretch, LIMIT_S).num_whole == 1
 
 
 @pytest.mark.parametrize("limit", [0, 1, 5, 60, 173, 500])

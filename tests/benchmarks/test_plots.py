@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.plots import Bars, Line, Panel, write_picture
+from benchmarks.common.plots import Bars, Line, Panel, write_picture
 
 LINES = Panel("served", "users", "ms", (Line("a", (1, 8), (3.0, 4.0), (2.0, 3.0), (4.0, 5.0)),), 9)
 LOG = Panel("far", "users", "ms", (Line("a", (1, 9), (1, 9)), Line("b", (1, 9), (2, 9))), 9, True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.ratios import Ratio, num_outside, paired_ratio
+from benchmarks.common.ratios import Ratio, num_outside, paired_ratio
 
 RATES = st.floats(0.1, 1e4)
 

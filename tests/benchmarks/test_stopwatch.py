@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarks.stopwatch import FUNCTIONS, GRAPH, PARTS, REST, Stopwatch
+from benchmarks.timing.stopwatch import FUNCTIONS, GRAPH, PARTS, REST, Stopwatch
 
 PAUSE_S = 0.02
 

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from running import RunningServer
 
-from benchmarks import waterfall
-from benchmarks.collector import Collector
-from benchmarks.stages import STREAM, UNARY, WHOLE, Stages, Traced, summarize
-from benchmarks.waterfall import Users, ask_all, wait_for_stages
+from benchmarks.timing import waterfall
+from benchmarks.timing.collector import Collector
+from benchmarks.timing.stages import STREAM, UNARY, WHOLE, Stages, Traced, summarize
+from benchmarks.timing.waterfall import Users, ask_all, wait_for_stages
 from tests.gateway.gateways import running_gateway
 
 STAGES = {

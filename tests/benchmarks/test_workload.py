@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.typing_users import library_files
-from benchmarks.workload import (
+from benchmarks.common.typing_users import library_files
+from benchmarks.serving.workload import (
     CONTEXT,
     MAX_PROMPT,
     MIN_PROMPT,

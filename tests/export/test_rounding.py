@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks.peers.catalogue import PeerError
-from benchmarks.rounding import ROUNDINGS, main, measure, round_checkpoint
+from benchmarks.peers.rounding import ROUNDINGS, main, measure, round_checkpoint
 from export.parity import default_text
 from export.reference import Reference
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.__main__ import main
-from benchmarks.steps import Pair, StepTime, compare_graphs, compare_mixed, measure
+from benchmarks.engine.steps import Pair, StepTime, compare_graphs, compare_mixed, measure
 
 
 def test_ratio_is_that_of_the_second_way_to_the_first():

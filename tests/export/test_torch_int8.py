@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.rounding import measure
-from benchmarks.torch_int8 import QCONFIGS, TorchInt8, main
+from benchmarks.peers.rounding import measure
+from benchmarks.peers.torch_int8 import QCONFIGS, TorchInt8, main
 from export.parity import default_text
 
 

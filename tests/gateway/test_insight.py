@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running import RunningServer, wait_until
 
-from benchmarks.collector import Collector
+from benchmarks.timing.collector import Collector
 from tests.gateway.gateways import RunningGateway, running_gateway
 from tests.gateway.keyed import bearer
 

@@ -7,7 +7,7 @@ import json
 from collecting import path_up
 from running import RunningServer
 
-from benchmarks.collector import Collector
+from benchmarks.timing.collector import Collector
 from clients import ServerError
 from gateway.flights import Flight
 from gateway.insight.logs import RequestLog

@@ -11,7 +11,7 @@ from collecting import path_up
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from running import RunningServer, free_ports, wait_until
 
-from benchmarks.collector import Collector
+from benchmarks.timing.collector import Collector
 from clients import AsyncCompletionClient
 from gateway.insight.traces import CollectedTraces, NoTraces, Traces, traces_to
 from gateway.messages import Outcome

@@ -11,7 +11,7 @@ import pytest
 from collecting import path_up
 from running import RunningServer, free_ports, start_server, wait_until
 
-from benchmarks.collector import Collector
+from benchmarks.timing.collector import Collector
 
 PHASES = ["queue", "prefill", "decode"]
 
