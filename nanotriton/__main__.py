@@ -12,6 +12,7 @@ from pathlib import Path
 from nanotriton import __version__
 from nanotriton.contract import MANIFEST_FILE
 from nanotriton.doctor import examine
+from nanotriton.engine.settings import read_settings
 from nanotriton.errors import NanotritonError
 from nanotriton.manifest import newest_version
 from nanotriton.server import ServerOptions, TritonServer
@@ -21,6 +22,7 @@ from nanotriton.watchdog import READY_TIMEOUT_S, Watchdog
 
 EXAMPLES = """examples:
   nanotriton serve --model-repository model_repository
+  nanotriton serve --model-repository model_repository --engine threads=2
   nanotriton serve --model-repository model_repository -- --log-verbose=1
   nanotriton doctor model_repository
   nanotriton tune model_repository
@@ -50,6 +52,7 @@ def serve(args: argparse.Namespace) -> int:
         verbose=args.verbose,
         trace_url=args.trace_url,
         trace_rate=args.trace_rate,
+        engine=read_settings(args.engine),
         extra_arguments=tuple(args.tritonserver_arguments),
     )
     started = time.monotonic()
@@ -79,7 +82,8 @@ def serve(args: argparse.Namespace) -> int:
 def doctor(args: argparse.Namespace) -> int:
     """Print what `examine` finds; 1 when anything is wrong that isn't accepted."""
     ports = (args.http_port, args.grpc_port, args.metrics_port)
-    options = ServerOptions(args.model_repository, *ports, args.address)
+    engine = read_settings(args.engine)
+    options = ServerOptions(args.model_repository, *ports, args.address, engine=engine)
     findings = examine(options, args.checkpoint)
     if args.json:
         print(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
@@ -194,7 +198,7 @@ def _seconds(text: str) -> float:
 
 
 def _add_premises(command: argparse.ArgumentParser) -> None:
-    """Where to serve, and which of doctor's findings are known and meant."""
+    """Where to serve and how, and which of doctor's findings are known and meant."""
     command.add_argument("--http-port", type=int, default=8000, help="default 8000")
     command.add_argument("--grpc-port", type=int, default=8001, help="default 8001")
     command.add_argument("--metrics-port", type=int, default=8002, help="default 8002")
@@ -203,6 +207,14 @@ def _add_premises(command: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="default 127.0.0.1; put a gateway in front before you open it: Triton's HTTP front "
         "can be crashed by a hostile request",
+    )
+    command.add_argument(
+        "--engine",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the engine, such as max_slots=64 or threads=4 (docs/OPERATING.md), "
+        "before what gpt/config.pbtxt says; may be given several times",
     )
     command.add_argument(
         "--accept",

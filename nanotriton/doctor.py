@@ -87,7 +87,8 @@ def _checks(options: ServerOptions, checkpoint: Path | None) -> Iterator[Finding
     if manifest.runner == "ort":
         yield Finding("attention", describe_attention(), True)
     yield _look("tuning", lambda: _check_tuning(folder))
-    yield _look("memory", lambda: _check_memory(folder, manifest))
+    num_slots = int(options.engine.get("max_slots", DEFAULT_SLOTS))
+    yield _look("memory", lambda: _check_memory(folder, manifest, num_slots))
 
 
 def _describe(manifest: Manifest) -> str:
@@ -237,15 +238,15 @@ def _check_tuning(folder: Path) -> str:
     return ", ".join(f"{name} {choice.value}" for name, choice in tuned.choices.items())
 
 
-def _check_memory(folder: Path, manifest: Manifest) -> str:
-    needed = manifest.slot_bytes * DEFAULT_SLOTS + sum(
+def _check_memory(folder: Path, manifest: Manifest, num_slots: int) -> str:
+    needed = manifest.slot_bytes * num_slots + sum(
         (folder / name).stat().st_size for name in manifest.files
     )
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     seen = (
-        f"weights and {DEFAULT_SLOTS} full KV slots of {manifest.slot_bytes / 1e6:.1f} MB take "
+        f"weights and {num_slots} full KV slots of {manifest.slot_bytes / 1e6:.1f} MB take "
         f"{needed / 1e9:.2f} GB, this machine has {total / 1e9:.1f} GB"
     )
     if needed > total:
-        raise NanotritonError(f"{seen}: lower max_slots in gpt/config.pbtxt")
+        raise NanotritonError(f"{seen}: lower max_slots, as by --engine max_slots=8")
     return seen

@@ -15,13 +15,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 from nanotriton.canary import DOORS, check_door
+from nanotriton.engine.settings import ENVIRONMENT
 from nanotriton.errors import ServerError, Unavailable
 from nanotriton.installation import find_installation
 from nanotriton.manifest import Manifest, newest_version
@@ -50,7 +51,8 @@ KILL_TIMEOUT_S = 5.0
 class ServerOptions:
     """What to serve and where; loopback by default, because Triton's ports are never public.
 
-    With a `trace_url`, an OTLP/HTTP collector's, one request in `trace_rate` is traced.
+    With a `trace_url`, an OTLP/HTTP collector's, one request in `trace_rate` is traced. What
+    `engine` sets outranks gpt/config.pbtxt.
     """
 
     repository: Path
@@ -62,6 +64,7 @@ class ServerOptions:
     verbose: bool = False
     trace_url: str | None = None
     trace_rate: int = 1
+    engine: Mapping[str, str] = field(default_factory=dict)
     extra_arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -117,7 +120,11 @@ class TritonServer:
         remove_stale_regions()
         self._process = subprocess.Popen(
             [*self._installation.command, *server_arguments(options)],
-            env={**self._installation.environment, **tracing_environment(options)},
+            env={
+                **self._installation.environment,
+                **tracing_environment(options),
+                **engine_environment(options),
+            },
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -209,6 +216,13 @@ def trace_arguments(options: ServerOptions) -> list[str]:
 def tracing_environment(options: ServerOptions) -> dict[str, str]:
     """What makes the models trace."""
     return {} if options.trace_url is None else {ENDPOINT: options.trace_url}
+
+
+def engine_environment(options: ServerOptions) -> dict[str, str]:
+    """What sets the engine; without any it takes what this process was given."""
+    if not options.engine:
+        return {}
+    return {ENVIRONMENT: " ".join(f"{name}={value}" for name, value in options.engine.items())}
 
 
 def _die_with_parent() -> None:

@@ -259,6 +259,25 @@ def test_port_that_is_taken_is_found_by_doctor(
     assert "BAD  ports         --grpc-port" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("max_slots=100000000", "full KV slots of"),
+        ("max_slot=8", "no setting 'max_slot'"),
+    ],
+    ids=["too-many", "unknown"],
+)
+def test_setting_that_will_not_do_keeps_serve_from_starting(
+    demo_repository: Path, capsys: pytest.CaptureFixture[str], setting: str, sentence: str
+) -> None:
+    words = ["serve", "--model-repository", str(demo_repository), "--engine", setting]
+
+    assert main([*words, *port_flags()]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
+
+
 @pytest.mark.parametrize("check", [host.check_shared_memory, host.check_disk])
 def test_little_room_is_refused(
     check: Callable[[Path], str], small_disk: Callable[..., Path]

@@ -12,6 +12,7 @@ from nanotriton.errors import ServerError
 from nanotriton.server import (
     ServerOptions,
     check_port,
+    engine_environment,
     remove_regions,
     remove_stale_regions,
     server_arguments,
@@ -130,6 +131,12 @@ def test_triton_and_the_models_trace_to_the_same_place():
         f"--trace-config=opentelemetry,url={url}",
     }
     assert tracing_environment(options) == {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url}
+
+
+def test_settings_reach_the_engine_by_its_environment():
+    assert engine_environment(ServerOptions(REPOSITORY)) == {}
+    options = ServerOptions(REPOSITORY, engine={"threads": "2", "speculation": "off"})
+    assert engine_environment(options) == {"NANOTRITON_ENGINE": "threads=2 speculation=off"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The engine's own process: a socket in, the step loop, the socket out.
 
-    python -m nanotriton.engine.process FOLDER --socket PATH [limits]
+    python -m nanotriton.engine.process FOLDER --socket PATH [settings]
 
 Comes in: frames of messages from any number of peers over a UNIX socket (ZeroMQ ROUTER). Goes
 out: frames of events, one a step and peer. The first line on stdout says whether it is ready or
@@ -38,6 +38,7 @@ from nanotriton.engine.protocol import (
     unpack,
 )
 from nanotriton.engine.request import Request, Settings
+from nanotriton.engine.settings import ENVIRONMENT, read_settings, words_of
 from nanotriton.errors import DeviceLost, NanotritonError, TokenizerError
 from nanotriton.machine import this_machine
 from nanotriton.manifest import Manifest
@@ -185,9 +186,11 @@ class EngineServer:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Load the model, say so on stdout, and serve."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
     try:
+        told = words_of(read_settings(os.environ.get(ENVIRONMENT, "").split()))
+        args = build_parser().parse_args([*words, *told])
         engine = build_engine(args)
         server = EngineServer(engine, args.socket)
     except (NanotritonError, ValueError) as error:
@@ -263,7 +266,7 @@ def fill_settings(args: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; Triton's adapter fills it from the parameters in gpt/config.pbtxt."""
+    """The command line, filled from the parameters in gpt/config.pbtxt and the environment."""
     parser = argparse.ArgumentParser(prog="python -m nanotriton.engine.process")
     parser.add_argument("folder", type=Path, help="an exported version, REPOSITORY/gpt/VERSION")
     parser.add_argument("--socket", type=Path, required=True, help="UNIX socket to listen on")

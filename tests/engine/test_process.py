@@ -130,6 +130,14 @@ def test_cache_that_holds_no_slot_is_refused_in_one_line(engine_folder, tmp_path
     )
 
 
+@pytest.mark.usefixtures("_interrupts")
+def test_what_serve_was_told_outranks_the_repository(engine_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("NANOTRITON_ENGINE", "threads=1 kv_cache_bytes=2000000")
+    words = [str(engine_folder), "--socket", str(tmp_path / "s"), "--kv-cache-bytes", "1000000"]
+    assert main(words) == 1
+    assert "kv_cache_bytes is 2000000" in json.loads(capsys.readouterr().out)["error"]
+
+
 def test_cache_bytes_decide_how_many_slots_there_are(engine_folder):
     words = [str(engine_folder), "--socket", "unused", "--threads", "1"]
     one = build_engine(build_parser().parse_args([*words, "--max-slots", "1"])).stats()

@@ -14,7 +14,8 @@ import nanotriton.__main__ as nanotriton
 from gateway.command import config_of
 from gateway.routing.document import read_document
 from nanotriton import probe
-from tests.helm.charts import CHART, Manifest, containers, named, pods, rendered
+from nanotriton.engine.settings import SETTINGS, read_settings
+from tests.helm.charts import CHART, Manifest, containers, named, pods, render, rendered
 
 PARSERS = {
     "nanotriton": nanotriton.build_parser(),
@@ -51,6 +52,42 @@ def test_gateways_arguments_make_a_configuration(manifests: Manifests, tmp_path:
             config = config_of(PARSERS["gateway"].parse_args(here))
             assert config.crowding.max_running >= 8
             assert not config.is_open
+
+
+def settings_of(manifests: Manifests | list[Manifest]) -> list[dict[str, str]]:
+    """What the engine of each server is set to."""
+    parsed = [(name, PARSERS[name].parse_args(words)) for name, words in commands(manifests)]
+    return [read_settings(args.engine) for name, args in parsed if name == "nanotriton"]
+
+
+def test_engines_have_the_slots_that_gateways_count_on(manifests: Manifests) -> None:
+    assert all(int(one["max_slots"]) >= 8 for one in settings_of(manifests))
+
+
+def test_settings_come_as_the_engine_takes_them() -> None:
+    engine = {"kv_cache_bytes": 1 << 34, "isolate_users": True, "native_attention": False}
+    pool = {"slots": 7, "engine": {"threads": 4, "isolate_users": "off"}}
+    common = {"max_slots": "32", "kv_cache_bytes": "17179869184", "native_attention": "off"}
+
+    found = settings_of(render({"server": {"engine": engine}, "pools": {"b": pool}}))
+
+    assert {**common, "isolate_users": "on"} in found
+    assert {**common, "max_slots": "7", "threads": "4", "isolate_users": "off"} in found
+    assert len(found) == 2
+
+
+def test_schema_has_the_engines_settings_and_their_words() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["definitions"]
+    own = schema["pool"]["properties"]["engine"]["properties"]
+    switch = schema["switch"]
+    words = {
+        name: one.get("enum", switch["enum"] if "$ref" in one else []) for name, one in own.items()
+    }
+
+    assert {**words, "max_slots": []}.keys() == SETTINGS.keys()
+    assert {name: {w for w in one if isinstance(w, str)} for name, one in words.items()} == {
+        name: {*one} for name, one in SETTINGS.items() if name != "max_slots"
+    }
 
 
 def test_plan_script_calls_export_as_it_is() -> None:

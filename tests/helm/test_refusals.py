@@ -21,6 +21,8 @@ DATABASE = {"existingSecret": "gateway-postgres"}
         ({"server": {"gpus": "one"}}, "gpus"),
         ({"server": {"sharedMemory": "256 MB"}}, "sharedMemory"),
         ({"server": {"shadow": 1.5}}, "shadow"),
+        ({"server": {"engine": {"thread": 2}}}, "thread"),
+        ({"pools": {"b": {"engine": {"speculation": "yes"}}}}, "speculation"),
         ({"gateway": {"keyLimits": {"requests": 1}}}, "requests"),
         ({"gateway": {"modelName": "my model"}}, "modelName"),
         ({"service": {"type": "NodePort"}}, "type"),

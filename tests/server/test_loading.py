@@ -60,9 +60,17 @@ def own_server(
     """A server with a repository that no other test sees."""
     folder = tmp_path_factory.mktemp("own")
     repository = Path(shutil.copytree(demo_repository, folder / "repository"))
-    running = start_server(repository, folder / "log")
+    running = start_server(repository, folder / "log", "--engine=max_slots=3", "--engine=threads=1")
     yield running
     running.stop()
+
+
+def test_engine_is_set_by_the_command_line(own_server: RunningServer) -> None:
+    engine = own_server.engine()
+    engine.wait_ready(30)
+
+    assert engine.stats()["num_slots"] == 3
+    engine.close()
 
 
 def break_graph(version: Path) -> None:

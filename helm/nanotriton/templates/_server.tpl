@@ -12,6 +12,11 @@
 {{- .pool.exitSeconds | default (add .root.Values.gateway.maxTimeoutSeconds 5) | int -}}
 {{- end -}}
 
+{{/* A setting as the engine takes it: YAML calls `on` true, and Helm turns numbers into fractions. */}}
+{{- define "nanotriton.server.setting" -}}
+{{- if kindIs "bool" . -}}{{ ternary "on" "off" . }}{{- else if kindIs "string" . -}}{{ . }}{{- else -}}{{ int64 . }}{{- end -}}
+{{- end -}}
+
 {{- define "nanotriton.server.container" -}}
 name: server
 image: {{ include "nanotriton.image" (dict "root" .root "image" .pool.image "tag" .pool.tag) }}
@@ -21,6 +26,10 @@ args:
   - --model-repository=/models
   - --address=0.0.0.0
   - --exit-timeout-secs={{ include "nanotriton.server.exitSeconds" . }}
+  - --engine=max_slots={{ .pool.slots | int }}
+{{- range $name, $value := .pool.engine }}
+  - --engine={{ $name }}={{ include "nanotriton.server.setting" $value }}
+{{- end }}
 {{- range .pool.accept }}
   - --accept={{ . }}
 {{- end }}

@@ -36,6 +36,7 @@ from nanotriton.engine.exposition import Exposition
 from nanotriton.engine.meter import Labels
 from nanotriton.engine.protocol import socket_path
 from nanotriton.engine.request import Settings
+from nanotriton.engine.settings import words_of
 from nanotriton.engine.succession import wait_unused
 from nanotriton.engine.supervisor import EngineSupervisor
 from nanotriton.engine.texts import Texts
@@ -46,11 +47,6 @@ from nanotriton.tracing import ENDPOINT, RequestSpans
 
 READY_TIMEOUT_S = 120.0
 METRICS_PERIOD_S = 1.0
-PARAMETERS = (
-    *("max_slots", "kv_cache_bytes", "max_waiting", "prefill_chunk", "threads", "spinning"),
-    *("prefix_cache", "speculation", "isolate_users"),
-    *("deterministic", "native_attention", "max_decode_rows", "step_timeout_ms"),
-)
 
 
 class TritonPythonModel:
@@ -236,9 +232,4 @@ def padded(rows: Sequence[Sequence[Any]], dtype: type[Any] = np.object_) -> NDAr
 def engine_options(model_config: str) -> list[str]:
     """The engine's command line from `parameters` in config.pbtxt; the rest keeps its default."""
     parameters = json.loads(model_config).get("parameters", {})
-    return [
-        word
-        for name in PARAMETERS
-        if name in parameters
-        for word in (f"--{name.replace('_', '-')}", parameters[name]["string_value"])
-    ]
+    return words_of({name: one["string_value"] for name, one in parameters.items()})
