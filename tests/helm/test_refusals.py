@@ -22,6 +22,7 @@ DATABASE = {"existingSecret": "gateway-postgres"}
         ({"server": {"sharedMemory": "256 MB"}}, "sharedMemory"),
         ({"server": {"shadow": 1.5}}, "shadow"),
         ({"server": {"engine": {"thread": 2}}}, "thread"),
+        ({"server": {"engine": {"max_waiting": 0}}}, "max_waiting"),
         ({"pools": {"b": {"engine": {"speculation": "yes"}}}}, "speculation"),
         ({"gateway": {"keyLimits": {"requests": 1}}}, "requests"),
         ({"gateway": {"modelName": "my model"}}, "modelName"),
