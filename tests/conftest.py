@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from plans import write_plan_version
 from running import RunningServer, export_demo, start_server
 
@@ -17,6 +18,9 @@ from export.artifact import QUANTIZED, quantize_artifact, write_artifact
 from export.calibration import MIN_TOKENS, Calibration, default_text
 from export.checkpoint import Checkpoint, load_checkpoint
 from nanotriton.manifest import Manifest, newest_version
+
+settings.register_profile("busy", deadline=None)  # others may keep the machine for a second
+settings.load_profile("busy")
 
 # Rooms whose tests talk to real servers by real clocks, on a machine that others keep busy.
 REAL_TIME = (

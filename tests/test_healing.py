@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from driving import TABLE, vocabulary
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nanotriton.healing import Healer
@@ -51,7 +51,6 @@ def test_nothing_is_lost_and_the_first_token_stays(text: str) -> None:
     assert healed.prompt == tuple(ids[: len(healed.prompt)]) != ()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, len(TABLE) - 1), min_size=1, max_size=8))
 def test_longest_end_with_which_a_longer_token_begins_is_given_back(ids: list[int]) -> None:
     healed = SMALL.take_back(ids)
@@ -76,7 +75,6 @@ def can_write(missing: bytes) -> bool:
     return any(missing.startswith(one) and can_write(missing[len(one) :]) for one in TABLE)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, len(TABLE) - 1), min_size=1, max_size=4))
 def test_allowed_are_the_tokens_that_can_lead_to_the_missing_bytes(ids: list[int]) -> None:
     missing = raw(ids, TABLE)

@@ -37,7 +37,7 @@ class EngineOptions:
     """
 
     max_waiting: int = 256
-    prefill_chunk: int = 128
+    prefill_chunk: int = 256
     prefix_cache: bool = True
     speculation: bool = True
     isolate_users: bool = False

@@ -18,7 +18,7 @@ NGRAMS = (3, 2)  # the longer one knows better
 FIRST_ACCEPTANCE = 0.5
 # One guess moves the acceptance by this share: it forgets what lies more than a few lines back.
 ACCEPTANCE_RATE = 1 / 8
-# A draft must look as if it brought so many tokens where none brings one: costs are estimates.
+# A step with a draft must look so many times as fast: costs are estimates, guessing takes time too.
 MARGIN = 1.1
 
 
@@ -32,8 +32,7 @@ class Drafter:
     def __init__(self, tokens: Sequence[int]) -> None:
         self.acceptance = FIRST_ACCEPTANCE
         self._tokens = tokens
-        self._ends: dict[tuple[int, ...], int] = {}  # n-gram to where it last ended
-        self._num_indexed = 0
+        self._text = ""  # a character for each token: strings are searched at once
         self._draft: list[int] = []
         self._drafted_at = 0
 
@@ -41,7 +40,7 @@ class Drafter:
         """MAX_DRAFT tokens that may follow, or none when nothing like the end came before."""
         if self._drafted_at < len(self._tokens):
             self._score()
-            self._index()
+            self._text += "".join(map(chr, self._tokens[len(self._text) :]))
             self._draft = self._continuation()
             self._drafted_at = len(self._tokens)
         return self._draft
@@ -52,21 +51,16 @@ class Drafter:
             if guess != token:
                 return
 
-    def _index(self) -> None:
-        """Note where each n-gram ends, but for the last ones: nothing follows them yet."""
-        for end in range(self._num_indexed + 1, len(self._tokens)):
-            for n in NGRAMS:
-                if n <= end:
-                    self._ends[tuple(self._tokens[end - n : end])] = end
-        self._num_indexed = max(0, len(self._tokens) - 1)
-
     def _continuation(self) -> list[int]:
         """What followed the sequence's last n-gram before; a draft that reaches the end goes on."""
+        num_tokens = len(self._text)
         for n in NGRAMS:
-            if end := self._ends.get(tuple(self._tokens[-n:])):
-                draft = list(self._tokens[end : end + MAX_DRAFT])
+            # Not the end itself, which nothing follows yet.
+            start = self._text.rfind(self._text[-n:], 0, num_tokens - 1)
+            if start >= 0 and n <= num_tokens:
+                draft = list(self._tokens[start + n : start + n + MAX_DRAFT])
                 while len(draft) < MAX_DRAFT:
-                    draft.append(draft[len(draft) - (len(self._tokens) - end)])
+                    draft.append(draft[len(draft) - (num_tokens - start - n)])
                 return draft
         return []
 
@@ -87,11 +81,11 @@ def value_draft(acceptance: float, num_decoding: int, limit: int, costs: StepCos
     its own sequence (1 - a^(k+1)) / (1 - a) (Leviathan et al. 2023, equation 1).
     """
     others = num_decoding - 1
-    without = (others + MARGIN) / costs.decode(num_decoding)
-    best = DraftValue(0, 0.0)
+    without = num_decoding / costs.decode(num_decoding)
+    best, most = DraftValue(0, 0.0), without * MARGIN
     for length in (one for one in LENGTHS if one <= limit):
         tokens = others + sum(acceptance**i for i in range(length + 1))
-        gain = tokens / costs.verify(num_decoding, length) - without
-        if gain > best.gain:
-            best = DraftValue(length, gain)
+        speed = tokens / costs.verify(num_decoding, length)
+        if speed > most:
+            best, most = DraftValue(length, speed - without), speed
     return best

@@ -55,7 +55,7 @@ LEAST_STEP_TIMEOUT_MS = 2000  # a few beats
 # What `nanotriton tune` may set; None leaves it to the version.
 DEFAULTS = {
     "max_slots": 32,
-    "prefill_chunk": 128,
+    "prefill_chunk": 256,
     "threads": len(os.sched_getaffinity(0)),
     "max_decode_rows": None,
 }

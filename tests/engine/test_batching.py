@@ -69,7 +69,6 @@ def run(drive, jobs):
     return [numbers[index] for index in range(len(jobs))]
 
 
-@settings(deadline=None)
 @given(JOBS, SHAPES)
 def test_every_request_fares_in_a_mix_as_it_does_alone(jobs, shape):
     drive = Drive(END_OF_TEXT, **shape)
@@ -83,7 +82,7 @@ def test_every_request_fares_in_a_mix_as_it_does_alone(jobs, shape):
     assert drive.engine.stats()["num_free_slots"] == shape["num_slots"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JOBS, SHAPES, st.none() | TOKENS, st.none() | TOKENS)
 def test_every_request_ends_in_exactly_one_final_event(jobs, shape, fail_on, nan_on):
     drive = Drive(END_OF_TEXT, fail_on=fail_on, nan_on=nan_on, **shape)
@@ -92,7 +91,7 @@ def test_every_request_ends_in_exactly_one_final_event(jobs, shape, fail_on, nan
     assert drive.engine.stats()["num_free_slots"] == shape["num_slots"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JOBS, SHAPES)
 def test_text_and_usage_are_those_of_the_tokens(jobs, shape):
     drive = Drive(END_OF_TEXT, **shape)

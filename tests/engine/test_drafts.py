@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanotriton.engine.costs import DRAFT_SHARE, FORGET_AFTER, StepCosts
+from nanotriton.engine.costs import FORGET_AFTER, StepCosts
 from nanotriton.engine.drafts import LENGTHS, MAX_DRAFT, NGRAMS, Drafter, value_draft
 
 TEXT = [*range(20), 3, 4, 5]
@@ -16,12 +16,13 @@ def draft_length(acceptance, num_decoding, limit=MAX_DRAFT, costs=None):
     return value_draft(acceptance, num_decoding, limit, costs or StepCosts()).length
 
 
-def learned(verify_s, *, times=100, costs=None):
-    """Costs after steps of one row and verify steps of 4 drafted tokens, in turn."""
+def learned(verify_s, lengths, *, times=100, costs=None):
+    """Costs after steps of one row and verify steps of drafts of each length, in turn."""
     costs = costs or StepCosts()
     for _ in range(times):
-        costs.note_decode(1, STEP_S)
-        costs.note_verify(1, 4, verify_s)
+        for length in lengths:
+            costs.note_decode(1, STEP_S)
+            costs.note_verify(1, length, verify_s)
     return costs
 
 
@@ -93,7 +94,7 @@ def test_proposal_is_not_scored_twice():
 
 @pytest.mark.parametrize(
     ("acceptance", "num_decoding", "expected"),
-    [(0.0, 1, 0), (0.1, 1, 0), (0.6, 1, 4), (1.0, 1, 8), (0.6, 2, 2), (0.95, 4, 8), (0.6, 8, 2)],
+    [(0.0, 1, 0), (0.1, 1, 0), (0.6, 1, 4), (1.0, 1, 8), (0.6, 2, 2), (0.95, 4, 8), (0.6, 8, 0)],
 )
 def test_draft_is_as_long_as_acceptance_and_load_allow(acceptance, num_decoding, expected):
     assert draft_length(acceptance, num_decoding) == expected
@@ -114,31 +115,51 @@ def test_surer_draft_brings_no_less(acceptance, num_decoding):
 
 
 def test_dear_verify_passes_end_speculation_and_cheap_ones_bring_it_back():
-    costs = learned(5 * STEP_S)
+    costs = learned(5 * STEP_S, LENGTHS)
     assert draft_length(0.6, 1, costs=costs) == 0
-    assert draft_length(0.6, 1, costs=learned(1.1 * STEP_S, costs=costs)) > 0
+    assert draft_length(0.6, 1, costs=learned(1.1 * STEP_S, LENGTHS, costs=costs)) > 0
+
+
+def test_length_that_is_dear_says_nothing_of_the_others():
+    costs = learned(5 * STEP_S, [4])
+    assert costs.verify(1, 4) > 4
+    assert costs.verify(1, 2) == StepCosts().verify(1, 2)
+
+
+def test_draft_that_hardly_pays_by_the_estimate_is_not_verified():
+    costs = learned(1.5 * STEP_S, LENGTHS)
+    assert draft_length(0.3, 1, costs=costs) == draft_length(0.35, 1, costs=costs) == 0
+    assert draft_length(0.6, 1, costs=costs) > 0
 
 
 def test_speculation_that_stopped_is_tried_again_after_a_while():
-    costs = learned(5 * STEP_S)
-    for _ in range(FORGET_AFTER):
+    costs = learned(5 * STEP_S, LENGTHS)
+    for _ in range(2 * FORGET_AFTER):
         costs.note_decode(1, STEP_S)
-    assert costs.verify(1, 4) == 1 + 4 * DRAFT_SHARE
+    assert costs.verify(1, 4) == StepCosts().verify(1, 4)
+
+
+def test_only_lengths_that_were_not_verified_for_long_are_forgotten():
+    costs = learned(5 * STEP_S, LENGTHS)
+    for _ in range(2 * FORGET_AFTER):
+        costs.note_verify(1, 2, 5 * STEP_S)
+    assert costs.verify(1, 4) == StepCosts().verify(1, 4)
+    assert costs.verify(1, 2) > 4
 
 
 def test_dear_rows_make_a_draft_beside_them_cheap():
-    costs = learned(1.4 * STEP_S)
-    plain = draft_length(0.5, 8, costs=costs)
+    costs = learned(1.4 * STEP_S, LENGTHS)
+    plain = draft_length(0.6, 8, costs=costs)
     for _ in range(100):
         costs.note_decode(1, STEP_S)
         costs.note_decode(8, 8 * STEP_S)
-    assert draft_length(0.5, 8, costs=costs) > plain
+    assert draft_length(0.6, 8, costs=costs) > plain
 
 
 def test_odd_measurements_keep_the_costs_sane():
     costs = StepCosts()
     costs.note_verify(1, 4, 1.0)  # nothing to compare it with yet
-    assert costs.verify(1, 4) == 1 + 4 * DRAFT_SHARE
+    assert costs.verify(1, 4) == StepCosts().verify(1, 4)
     for _ in range(100):
         costs.note_decode(1, 1.0)
         costs.note_verify(1, 4, 0.0)
@@ -148,7 +169,7 @@ def test_odd_measurements_keep_the_costs_sane():
 
 
 def test_single_slow_passes_teach_nothing():
-    costs = learned(1.2 * STEP_S, times=50)
+    costs = learned(1.2 * STEP_S, [4], times=50)
     before = costs.verify(1, 4)
     costs.note_decode(1, 10 * STEP_S)
-    assert learned(30 * STEP_S, times=5, costs=costs).verify(1, 4) == before
+    assert learned(30 * STEP_S, [4], times=5, costs=costs).verify(1, 4) == before

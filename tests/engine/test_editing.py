@@ -72,7 +72,7 @@ def play(drive, script, beginning):
     return sent
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(SCRIPTS, BEGINNING, SHAPES)
 def test_edit_script_brings_what_fresh_engines_bring(script, beginning, shape):
     drive = Drive(context=CONTEXT, **shape)

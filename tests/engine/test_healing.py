@@ -29,7 +29,7 @@ def run(prompt, options=PLAIN, num_slots=2, **asked):
     return drive.outcomes(number)[0], sequence.tokens, drive.events[number]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TOKENS, st.sampled_from([0.0, 1.0, 9.0]), st.integers(1, 9), st.integers(0, 4))
 def test_what_was_missing_is_written_and_not_shown(prompt, temperature, max_tokens, seed):
     asked = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
@@ -43,7 +43,7 @@ def test_what_was_missing_is_written_and_not_shown(prompt, temperature, max_toke
     assert found.usage.completion_tokens == len(found.tokens) == max_tokens
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TOKENS, st.integers(0, 4))
 def test_prompt_that_gives_nothing_back_is_completed_as_ever(prompt, seed):
     asked = {"temperature": 1.0, "max_tokens": 6, "seed": seed}
@@ -52,7 +52,7 @@ def test_prompt_that_gives_nothing_back_is_completed_as_ever(prompt, seed):
     assert run(prompt, **asked)[0] == complete_alone(prompt, **asked)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(TOKENS, st.sampled_from([0.0, 1.0]), st.integers(1, 3))
 def test_cache_speculation_and_siblings_change_nothing(prompt, temperature, n):
     asked = {"temperature": temperature, "max_tokens": 6, "seed": 3, "stop": ("b",)}

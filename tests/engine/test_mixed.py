@@ -6,6 +6,7 @@ from driving import PLAIN, Drive, complete_alone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nanotriton.engine.costs import StepCosts
 from nanotriton.engine.scheduler import CHUNK_UNIT, MAX_STRETCH
 
 NUM_SLOTS, CONTEXT, CHUNK = 3, 64, 40
@@ -54,8 +55,9 @@ class Watched:
         slots = [one.slot for one in plan.touched]
         assert len(set(slots)) == len(slots)
         if plan.kind in ("prefill", "mixed"):
-            is_short = plan.decoded and len(prefilling) <= len(plan.decoded)
-            assert plan.batch.num_chunked <= (CHUNK_UNIT if is_short else CHUNK)
+            stretch = MAX_STRETCH * max(1, len(prefilling) / max(1, len(plan.decoded)))
+            room = StepCosts().prompt_tokens(len(plan.decoded), stretch) if plan.decoded else CHUNK
+            assert plan.batch.num_chunked <= min(CHUNK, max(CHUNK_UNIT, room))
 
     def run(self, requests):
         """Submit and cancel; by number the events after which each was cancelled."""
@@ -75,7 +77,7 @@ class Watched:
                 self.drive.cancel(number)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(REQUESTS)
 def test_every_step_serves_all_streams_and_one_prompt(requests):
     watched = Watched()
@@ -83,7 +85,7 @@ def test_every_step_serves_all_streams_and_one_prompt(requests):
     assert watched.drive.engine.stats()["num_free_slots"] == NUM_SLOTS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(REQUESTS, st.booleans())
 def test_texts_are_those_of_requests_alone(requests, is_plain):
     watched = Watched(options=PLAIN if is_plain else {})
@@ -117,7 +119,7 @@ def timed(drive, row_s, token_s):
     return seconds
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.floats(0, STEP_S), st.floats(STEP_S / 100, STEP_S / 20), st.integers(1, 4))
 def test_streams_wait_no_longer_for_a_prompt_than_the_stretch(row_s, token_s, num_streams):
     drive = Drive(num_slots=num_streams + 1, context=512, options=PLAIN)

@@ -1,7 +1,8 @@
 import pytest
 from driving import PLAIN, Drive, complete_alone
 
-from nanotriton.engine.scheduler import CHUNK_UNIT
+from nanotriton.engine.costs import StepCosts
+from nanotriton.engine.scheduler import CHUNK_UNIT, MAX_STRETCH
 
 PROMPT = [3, 1, 4]
 
@@ -151,7 +152,9 @@ def test_chunks_beside_streams_are_cut_and_whole_without_them():
     drive.submit([5] * 300, max_tokens=1)
     for _ in range(3):
         drive.step()
-    assert drive.runner.batches == [(3, 0), (CHUNK_UNIT, 1), (CHUNK_UNIT, 1)]
+    room = StepCosts().prompt_tokens(1, MAX_STRETCH) // CHUNK_UNIT * CHUNK_UNIT
+    assert CHUNK_UNIT < room < 128
+    assert drive.runner.batches == [(3, 0), (room, 1), (room, 1)]
     drive.cancel(stream)
     drive.step()
     assert drive.runner.batches[-1] == (128, 0)

@@ -43,7 +43,7 @@ def test_prompt_is_computed_once_however_few_slots_there_are(
     assert drive.engine.stats()["num_free_slots"] == num_slots
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 5), st.integers(1, 6), st.booleans(), st.integers(1, 25), st.integers(0, 9))
 def test_each_text_is_the_same_whatever_runs_beside_it(num_slots, n, cache, length, seed):
     prompt = [*range(40, 40 + length)]
@@ -237,7 +237,7 @@ MIXES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(MIXES, st.integers(1, 4), st.none() | st.integers(0, 96), st.sampled_from([0.0, 9.0]))
 def test_every_mix_ends_right_and_frees_every_slot(mix, num_slots, fail_on, echo):
     runner = {"num_slots": num_slots, "fail_on": fail_on, "echo": echo}

@@ -45,9 +45,7 @@ def rows_of(ids, lengths, slot, size, decoding):
     return decode_of(first, tokens, past[first : last + 1]), [one - first for one in decoding]
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(step=mixed_steps())
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_mixed_step_brings_what_its_parts_bring(runner_of, ids, precision, step):

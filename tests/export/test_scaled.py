@@ -27,7 +27,7 @@ def weight_of(seed: int, width: int = 64) -> np.ndarray:
 
 
 @given(st.integers(0, 2**32 - 2), st.floats(0.1, 30))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_scales_never_lose_more_than_plain_rounding(seed, factor):
     rows = rows_with_a_loud_channel(seed) * np.float32(factor)
     moments = rows.T @ rows

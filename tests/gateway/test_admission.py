@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admission import Admission, Crowd
@@ -140,7 +140,6 @@ LIVES = st.lists(
     queue=st.integers(0, 4),
     at_once=st.none() | st.integers(1, 3),
 )
-@settings(deadline=None)
 def test_counts_never_drift_and_no_place_stays_free_while_somebody_waits(
     lives, places, queue, at_once
 ):

@@ -214,7 +214,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.world.breaker.state == "closed"
 
 
-AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestAnyOrder = AnyOrder.TestCase
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
@@ -82,7 +82,6 @@ def test_second_authorization_header_is_seen() -> None:
         read_credential(twice)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     st.dictionaries(
         st.sampled_from(["Authorization", "X-API-Key", "x-api-key", "Cookie"]),

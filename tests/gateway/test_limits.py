@@ -7,7 +7,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import RateLimited
@@ -177,7 +177,6 @@ SPENDING = st.lists(
 
 
 @given(spending=SPENDING)
-@settings(deadline=None)
 def test_requests_of_one_minute_use_the_limit_and_what_outran_its_reservation(spending):
     used, outran = defaultdict(int), defaultdict(int)
 
@@ -206,7 +205,6 @@ def test_requests_of_one_minute_use_the_limit_and_what_outran_its_reservation(sp
 
 
 @given(spending=SPENDING, asked=st.integers(1, LIMIT))
-@settings(deadline=None)
 def test_request_fits_after_its_retry_after(spending, asked):
     async def scenario(clock):
         limiter = limiter_of(clock, tokens_per_minute=LIMIT)

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.messages import TokenLogprob
@@ -93,7 +93,6 @@ def test_answer_that_was_cut_is_never_kept(reason):
     assert after_put(asked, asked, given=answer("text", reason)) is None
 
 
-@settings(deadline=None)
 @given(st.tuples(NASTY, NASTY, SETTINGS), st.tuples(NASTY, NASTY, SETTINGS))
 def test_only_the_same_tenant_and_request_meet(one, other):
     (tenant, prompt, settings), (other_tenant, other_prompt, others) = one, other
@@ -106,7 +105,6 @@ def test_only_the_same_tenant_and_request_meet(one, other):
     )
 
 
-@settings(deadline=None)
 @given(NASTY, NASTY)
 def test_parts_of_a_version_do_not_run_together(one, other):
     asked = caller(), request("p")

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest, NotFound, Unavailable
@@ -52,7 +52,6 @@ def test_tenth_of_the_weight_moves_a_tenth_of_the_people():
     assert abs(len(moved) - NUM_PEOPLE / 10) <= 76
 
 
-@settings(deadline=None)
 @given(st.text(), st.lists(st.integers(1, 9), min_size=3, max_size=3), st.integers(0, 2), st.text())
 def test_more_weight_only_draws_people_to_itself(salt, weights, index, user):
     def pick(weights: list[int]) -> str:
@@ -64,7 +63,6 @@ def test_more_weight_only_draws_people_to_itself(salt, weights, index, user):
     assert pick(weights) in (before, f"b{index}")
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["id", "session", "user"]), st.text(min_size=1), st.text(min_size=1))
 def test_person_is_the_user_else_the_session_else_the_key(kind, one, other):
     by = split(1, 1)

@@ -1,7 +1,7 @@
 """A newer request of a session ends the older one, and nothing else."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -47,7 +47,6 @@ def test_older_request_that_ends_late_leaves_the_newer_one_its_place():
     assert cancelled == ["second"]
 
 
-@settings(deadline=None)
 @given(st.tuples(NAMES, SOMETIMES), st.tuples(NAMES, SOMETIMES))
 def test_only_the_same_key_and_session_meet(one: tuple[str, str | None], other):
     sessions = Sessions()
@@ -94,5 +93,4 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.sessions.num_superseded == self.num_cancelled + running
 
 
-AnyOrder.TestCase.settings = settings(deadline=None)
 TestAnyOrder = AnyOrder.TestCase

@@ -57,7 +57,6 @@ def rest_of(prompt: str, suggestion: Answer, asked: str, **options) -> str | Non
     return found.texts[0] if found else None
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS, st.data())
 def test_typing_along_a_suggestion_gets_its_rest(prompt, text, data):
     assume(len(text) > 1)
@@ -67,7 +66,6 @@ def test_typing_along_a_suggestion_gets_its_rest(prompt, text, data):
     assert rest_of(prompt, answer(text), prompt + text[:typed]) == text[typed:]
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS.filter(bool), TEXTS)
 def test_nothing_else_is_answered(prompt, text, asked):
     goes_on = asked.startswith(prompt) and prompt != asked != prompt + text
@@ -86,7 +84,6 @@ def test_other_sessions_and_keys_of_the_tenant_share_it():
     assert after_put(kept, asked=asked) == Answer(("f f",), ("stop",), Usage(7, 6))
 
 
-@settings(deadline=None)
 @given(tenant=TEXTS, other=TEXTS, prompt=TEXTS)
 def test_another_tenant_has_nothing_of_it(tenant, other, prompt):
     assume(tenant != other)
@@ -165,7 +162,7 @@ def test_suggestions_of_one_line_are_bounded():
     assert [one is not None for one in found] == [False] + [True] * MAX_SUGGESTIONS
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.filter_too_much])
 @given(CODE, CODE, st.sampled_from(["block", "function"]), st.data())
 def test_unit_of_the_cursor_ends_the_rest_where_it_ended_the_whole(before, code, unit, data):
     before, written = f"def f():\n    {before}", f"y{code}\nend"
@@ -184,7 +181,6 @@ def test_typing_within_a_line_of_a_block_is_served():
     assert rest_of("if a: x", answer("()\n    y()"), "if a: x()\n", stop_at="block") is None
 
 
-@settings(deadline=None)
 @given(TEXTS, st.text("ab", min_size=2, max_size=9), st.lists(WORDS, min_size=1), st.data())
 def test_stop_strings_end_the_rest_where_they_ended_the_whole(prompt, written, stops, data):
     text = TextEnd(stops).push(written + stops[0])

@@ -44,7 +44,7 @@ def attend(sizes, library, num_threads=1):
     return run(open_session(sizes, library, num_threads), feeds_of(sizes))[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(sizes=calls())
 def test_it_computes_what_numpy_does_and_writes_only_its_cells(library, sizes):
     expected, after = reference(sizes, feeds_of(sizes))

@@ -39,7 +39,7 @@ def test_text_comes_back_exactly(spec: TokenizerSpec, text: str) -> None:
     assert encoding.decode(encoding.encode_ordinary(text)) == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.text())
 def test_any_text_comes_back_exactly(spec: TokenizerSpec, text: str) -> None:
     encoding = spec.encoding()
@@ -47,7 +47,7 @@ def test_any_text_comes_back_exactly(spec: TokenizerSpec, text: str) -> None:
     assert encoding.decode(encoding.encode_ordinary(text)) == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(raw=st.binary(max_size=300))
 def test_any_bytes_come_back_exactly(spec: TokenizerSpec, raw: bytes) -> None:
     encoding = spec.encoding()

@@ -100,7 +100,7 @@ def test_folder_named_like_a_file_is_unreadable(tmp_path: Path) -> None:
     assert read_source(tmp_path, 1000) == Drop("unreadable")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(raw=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_no_file_is_fatal(file: Path, raw: bytes) -> None:
     file.write_bytes(raw)
