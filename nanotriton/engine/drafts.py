@@ -84,8 +84,8 @@ def value_draft(acceptance: float, num_decoding: int, limit: int, costs: StepCos
     without = num_decoding / costs.decode(num_decoding)
     best, most = DraftValue(0, 0.0), without * MARGIN
     for length in (one for one in LENGTHS if one <= limit):
-        tokens = others + sum(acceptance**i for i in range(length + 1))
-        speed = tokens / costs.verify(num_decoding, length)
+        own = (1 - acceptance ** (length + 1)) / (1 - acceptance) if acceptance < 1 else length + 1
+        speed = (others + own) / costs.verify(num_decoding, length)
         if speed > most:
             best, most = DraftValue(length, speed - without), speed
     return best
