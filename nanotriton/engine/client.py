@@ -21,7 +21,7 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from nanotriton.engine.events import Event, Failure, TokenEvent, as_one, is_final
+from nanotriton.engine.events import Event, Failure, is_final, joined
 from nanotriton.engine.protocol import Message, event_from_message, pack, unpack
 from nanotriton.engine.request import Settings
 from nanotriton.errors import NanotritonError, Unavailable
@@ -65,8 +65,18 @@ class EngineClient:
         """Requests whose final event has not come."""
         return len(self._on_event)
 
-    def submit(self, prompt: Sequence[int], settings: Settings, on_event: OnEvent) -> int:
-        """Send a request; `on_event` sees its events, the last one final. Returns its id."""
+    def submit(
+        self,
+        prompt: Sequence[int],
+        settings: Settings,
+        on_event: OnEvent,
+        *,
+        in_pieces: bool = True,
+    ) -> int:
+        """Send a request; `on_event` sees its events, the last one final. Returns its id.
+
+        Without `in_pieces` there are events at its end only.
+        """
         request_id = next(self._ids)
         self._on_event[request_id] = on_event
         self._send(
@@ -75,6 +85,7 @@ class EngineClient:
                 "id": request_id,
                 "prompt": list(prompt),
                 "settings": settings.to_message(),
+                "in_pieces": in_pieces,
             }
         )
         return request_id
@@ -176,21 +187,14 @@ class EngineClient:
 
         So whoever is slower than the engine gets fewer, larger pieces, and keeps up.
         """
-        told: dict[tuple[int, int], list[TokenEvent]] = {}
-        failures: list[Event] = []
+        events: list[Event] = []
         for message in _waiting_messages(dealer):
             if message["op"] == "stats":
                 if future := self._stats.pop(message["id"], None):
                     future.set_result(message["stats"])
-                continue
-            event = event_from_message(message)
-            if isinstance(event, Failure):
-                failures.append(event)  # nothing follows it
-                continue
-            place = event.key[1], event.index
-            told[place] = [*told.pop(place, ()), event]  # at the end: a final one stays the last
-        events: list[Event] = [as_one(one) for one in told.values()]
-        for event in events + failures:
+            else:
+                events.append(event_from_message(message))
+        for event in joined(events):
             self._deliver(event)
 
     def _deliver(self, event: Event) -> None:

@@ -3,7 +3,7 @@
 A request has one text or, with `n`, several; each event is of one of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -91,6 +91,19 @@ def as_one(events: Sequence[TokenEvent]) -> TokenEvent:
         text="".join(one.text for one in events),
         logprobs=tuple(chain.from_iterable(one.logprobs for one in events)),
     )
+
+
+def joined(events: Iterable[Event]) -> list[Event]:
+    """As few events that say the same: one a text, and the last of each request its last."""
+    texts: dict[tuple[Key, int], list[TokenEvent]] = {}
+    failures: list[Event] = []
+    for event in events:
+        if isinstance(event, Failure):
+            failures.append(event)
+        else:
+            place = event.key, event.index
+            texts[place] = [*texts.pop(place, ()), event]  # at the end, where a final one belongs
+    return [*map(as_one, texts.values()), *failures]
 
 
 def is_final(event: Event) -> bool:

@@ -3,9 +3,10 @@
     python -m nanotriton.engine.process FOLDER --socket PATH [settings]
 
 Comes in: frames of messages from any number of peers over a UNIX socket (ZeroMQ ROUTER). Goes
-out: frames of events, one a step and peer. The first line on stdout says whether it is ready or
-why it can't be; then an empty line comes twice a second, as long as steps end. It ends when its
-stdin closes, so it never outlives the process that started it. Knows nothing of Triton.
+out: frames of events, after a step one to each peer that is to be told. The first line on stdout
+says whether it is ready or why it can't be; then an empty line comes twice a second, as long as
+steps end. It ends when its stdin closes, so it never outlives the process that started it. Knows
+nothing of Triton.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from nanotriton.engine.core import Engine, EngineOptions
 from nanotriton.engine.events import Event, Failure, is_final
 from nanotriton.engine.meter import Meter
 from nanotriton.engine.outbox import Outbox, Reception
+from nanotriton.engine.pieces import Pieces
 from nanotriton.engine.protocol import (
     PROTOCOL_VERSION,
     Message,
@@ -51,7 +53,12 @@ from nanotriton.tuned import Choice, read_tuned
 
 IDLE_POLL_MS = 500
 BEAT_S = 0.5
-LEAST_STEP_TIMEOUT_MS = 2000  # a few beats
+LEASTS = {
+    "max_slots": 1,
+    "threads": 1,
+    "stream_interval_ms": 0,
+    "step_timeout_ms": 2000,  # a few beats
+}
 # What `nanotriton tune` may set; None leaves it to the version.
 DEFAULTS = {
     "max_slots": 32,
@@ -65,8 +72,9 @@ MALFORMED = (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackExce
 class EngineServer:
     """Serves one engine on one socket, on the thread that calls `run`."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, engine: Engine, pieces: Pieces, path: Path) -> None:
         self._engine = engine
+        self._pieces = pieces
         self._meter = Meter(time.time_ns() - time.monotonic_ns())
         self._path = path
         self._stdin = sys.stdin.fileno()
@@ -89,7 +97,7 @@ class EngineServer:
                 self._sleep()
             self._receive()
             self._outbox.flush()
-            self._send(self._step())
+            self._send(self._pieces.take(self._step(), time.monotonic()))
 
     def close(self) -> None:
         """Take the socket away."""
@@ -99,11 +107,13 @@ class EngineServer:
     def _beat(self) -> bool:
         """Twice a second tell the parent that the loop goes round; False when it is gone.
 
-        What it hasn't read yet says so as well.
+        What it hasn't read yet says so as well. An empty frame finds peers that are gone too.
         """
         if (now := time.monotonic()) < self._next_beat_s:
             return True
         self._next_beat_s = now + BEAT_S
+        for peer in {one.request.key[0] for one in self._engine.scheduler.running}:
+            self._send_frame(peer, [])
         with contextlib.suppress(OSError):  # it is full, or the parent is gone
             os.write(sys.stdout.fileno(), b"\n")
         try:
@@ -145,14 +155,16 @@ class EngineServer:
             try:
                 settings = Settings.from_message(message["settings"])
                 self._engine.submit(Request(key, tuple(message["prompt"]), settings))
+                if message.get("in_pieces", True):
+                    self._pieces.stream(key)
                 self._meter.submitted(key, len(message["prompt"]), time.monotonic())
             except NanotritonError as error:
                 self._meter.refused(error.status)
                 self._send([Failure(key, error)])
         elif message["op"] == "cancel":
-            events = self._engine.cancel(key)
-            self._meter.happened(events, time.monotonic())
-            self._send(events)
+            events, now_s = self._engine.cancel(key), time.monotonic()
+            self._meter.happened(events, now_s)
+            self._send(self._pieces.take(events, now_s))
         elif message["op"] == "stats":
             stats = self._engine.stats() | {
                 "protocol": PROTOCOL_VERSION,
@@ -179,6 +191,7 @@ class EngineServer:
         if reception is Reception.SENT:
             return
         ended = [event.key[1] for event in self._engine.cancel_peer(peer)]
+        self._pieces.drop(peer)
         self._meter.dropped(peer, reception.value)
         if reception is Reception.UNREAD:
             self._outbox.lose(peer, ended)
@@ -192,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = words_of(read_settings(os.environ.get(ENVIRONMENT, "").split()))
         args = build_parser().parse_args([*words, *told])
         engine = build_engine(args)
-        server = EngineServer(engine, args.socket)
+        server = EngineServer(engine, Pieces(args.stream_interval_ms / 1000), args.socket)
     except (NanotritonError, ValueError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1
@@ -215,8 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_engine(args: argparse.Namespace) -> Engine:
     """Load the model that the arguments name; raises ArtifactError when it doesn't fit."""
     fill_settings(args)
-    leasts = {"max_slots": 1, "threads": 1, "step_timeout_ms": LEAST_STEP_TIMEOUT_MS}
-    for name, least in leasts.items():
+    for name, least in LEASTS.items():
         if (value := getattr(args, name)) < least:
             raise ValueError(f"{name} is {value}, the least is {least}")
     manifest = Manifest.load(args.folder)
@@ -312,6 +324,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         help="rows of the largest step that a version's second graph answers; default: as tuned, "
         "else as exported",
+    )
+    parser.add_argument(
+        "--stream-interval-ms",
+        type=int,
+        default=50,  # nobody reads faster
+        help="between a stream's pieces; 0: each step's by itself; default %(default)s",
     )
     parser.add_argument(
         "--step-timeout-ms",

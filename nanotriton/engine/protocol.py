@@ -1,14 +1,15 @@
 """The messages between the engine's process and those who talk to it, as msgpack maps.
 
-    to the engine     {"op": "submit", "id", "prompt", "settings"} · {"op": "cancel", "id"}
-                      {"op": "stats", "id"}
+    to the engine     {"op": "submit", "id", "prompt", "settings", "in_pieces"}
+                      {"op": "cancel", "id"} · {"op": "stats", "id"}
     from the engine   {"op": "tokens", "id", "tokens", "text", "finish_reason", "usage", "logprobs",
                        "index", "num_healed", "work", "times"}
                       {"op": "failure", "id", "status", "message", "times"}
                       {"op": "stats", "id", "stats"}
 
-One frame holds a list of messages: the engine sends one frame a step to each peer. `id` is the
-peer's own number for a request. Knows the socket's place, and nothing of what is sent there when.
+One frame holds a list of messages: after a step the engine sends one to each peer that is to be
+told. `id` is the peer's own number for a request. Knows the socket's place, and nothing of what is
+sent there when.
 """
 
 import hashlib

@@ -26,6 +26,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "deterministic": SWITCH,
     "native_attention": ("auto", "off"),
     "max_decode_rows": (),
+    "stream_interval_ms": (),
     "step_timeout_ms": (),
 }
 

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 
 import pytest
 import zmq
-from driving import Inbox
+from driving import Inbox, engine_service
+from running import wait_until
 
 from nanotriton.contract import MANIFEST_FILE, RANKS_FILE, TOKENIZER_FILE
+from nanotriton.engine.client import EngineClient
 from nanotriton.engine.process import build_engine, build_parser, main
 from nanotriton.engine.protocol import pack, unpack
 from nanotriton.engine.request import Settings
 from nanotriton.errors import RunnerError
 from nanotriton.manifest import Manifest, newest_version
 
+LONG = Settings(max_tokens=400, ignore_eos=True)
 MODULE = [sys.executable, "-m", "nanotriton.engine.process"]
 
 
@@ -112,6 +115,44 @@ def test_switches_reach_the_engine(start_service, words, reused, drafted):
         inbox.wait()
     stats = client.stats()
     assert (stats["prefix_hit_tokens"] > 0, stats["num_drafted"] > 0) == (reused, drafted)
+
+
+@pytest.mark.parametrize(
+    ("words", "in_pieces", "least", "most"),
+    [
+        (("--stream-interval-ms", "60000"), True, 2, 2),
+        (("--stream-interval-ms", "0", "--speculation", "off"), True, 100, 400),
+        ((), False, 1, 1),
+    ],
+    ids=["first-and-rest", "every-step", "whole"],
+)
+def test_answer_comes_in_as_many_pieces_as_asked(start_service, words, in_pieces, least, most):
+    service = start_service(*words)
+    frames = []
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.rcvtimeo = 10_000
+        dealer.connect(f"ipc://{service.path}")
+        asked = {"id": 1, "prompt": [70, 71], "settings": LONG.to_message()}
+        dealer.send(pack([{"op": "submit", "in_pieces": in_pieces, **asked}]))
+        while not frames or frames[-1]["usage"] is None:
+            frames += unpack(dealer.recv())
+    assert least <= len(frames) <= most
+    assert sum(len(one["tokens"]) for one in frames) == 400
+
+
+def test_whole_answer_that_nobody_waits_for_ends(artifact_of):
+    words = ("--speculation", "off", "--max-slots", "2")
+    with engine_service(artifact_of("fp32"), *words) as service:
+        watcher, leaving = service.client(), EngineClient(service.path)
+        leaving.wait_ready(10)
+        for _ in range(240):
+            settings = Settings(max_tokens=60, ignore_eos=True)
+            leaving.submit([70, 71], settings, Inbox(), in_pieces=False)
+        wait_until(lambda: watcher.stats()["num_running"] > 0, 10)
+        leaving.close()
+        wait_until(lambda: watcher.stats()["num_running"] == 0, 10)
+        samples = {(name, str(labels)): n for name, labels, n in watcher.stats()["samples"]}
+    assert samples["requests_total", "[['outcome', 'cancelled']]"] > 0
 
 
 def test_step_timeout_shorter_than_its_signs_of_life_is_refused(engine_folder):

@@ -19,7 +19,8 @@ URGENT = Settings(max_tokens=3, ignore_eos=True, priority=8)
 @pytest.fixture
 def service(artifact_of):
     """An engine that makes thousands of steps a second."""
-    with engine_service(artifact_of("fp32"), "--speculation", "off", "--max-slots", "2") as one:
+    words = ("--speculation", "off", "--max-slots", "2", "--stream-interval-ms", "0")
+    with engine_service(artifact_of("fp32"), *words) as one:
         yield one
 
 

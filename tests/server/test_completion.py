@@ -37,7 +37,7 @@ def test_generate_answers_text_output(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_stream_equals_its_unary_twin(server: RunningServer, protocol: str) -> None:
-    settings = {"max_tokens": 40, "temperature": 0.7, "seed": 7}
+    settings = {"max_tokens": 300, "ignore_eos": True, "temperature": 0.7, "seed": 7}
     with server.client(protocol) as client:
         whole = client.complete(PROMPT, **settings)
         with client.stream(PROMPT, **settings) as stream:

@@ -143,7 +143,9 @@ class Stream:
         """Submit the request and watch whether its client stays, or ends it by its name."""
         self._forget_name = named.add(name, self._cancel)
         self._watch.add(id(self), self._sender.is_cancelled, self._cancel)
-        self._request_id = self._client.submit(prompt, self._settings, self._on_event)
+        self._request_id = self._client.submit(
+            prompt, self._settings, self._on_event, in_pieces=self._in_pieces
+        )
         if self._is_cancelled:  # before it was submitted
             self._cancel()
 

@@ -147,7 +147,8 @@ class Answer:
         self._watch.add(id(self), self._sender.is_cancelled, self._cancel)
         for row, (ids, settings) in enumerate(rows):
             on_event = partial(self._on_event, row)
-            self._row_ids.append(self._client.submit(ids, settings, on_event))
+            row_id = self._client.submit(ids, settings, on_event, in_pieces=False)
+            self._row_ids.append(row_id)
         if self._is_cancelled:  # before every row was submitted
             self._cancel()
 
