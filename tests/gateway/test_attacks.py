@@ -126,7 +126,7 @@ def test_slow_body_is_given_up(server: RunningServer, tmp_path: Path) -> None:
     words = ("--open", "--body-timeout-s", "0.5")
     with running_gateway(server, tmp_path, *words) as gateway, gateway.socket() as connection:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
-        answer = connection.recv(4096)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"0.5 s" in answer
 
