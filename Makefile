@@ -69,8 +69,10 @@ secrets:  ## what docker/compose.yaml needs: passwords, a token, a self-signed c
 container-test: $(VENV)/.test  ## builds and runs the images with buildah and podman; takes minutes
 	BUILD_OPTIONS="$(BUILD_OPTIONS)" $(BIN)/python -m pytest -m containers -s tests/docker
 
-bench: $(REPOSITORY)/gpt/1/manifest.json $(VENV)/.bench  ## all measurements of serving, a report
-	$(BIN)/python -m benchmarks bench --out bench
+bench: $(VENV)/.bench  ## all measurements of serving, the demo tuned for this machine, a report
+	$(BIN)/python -m export all demo --repository bench/repository --version 1 --precision auto --kv int8
+	$(BIN)/nanotriton tune bench/repository
+	$(BIN)/python -m benchmarks bench --model-repository bench/repository --out bench
 
 clean:  ## what run and test made, the virtual environment too
 	rm -rf nanotriton/native/*.so $(VENV) benchmarks/.venvs peers.json bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

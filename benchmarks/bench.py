@@ -1,8 +1,9 @@
 """`python -m benchmarks bench`: the measurements of docs/benchmarks.md, one after the other.
 
-Comes in: a list of commands of this package, a folder. Goes out: in a folder for each its JSON,
-pictures and table, and one report in Markdown over all. A command that fails or hangs is in the
-report with what it said; the others run all the same. Knows nothing of what is measured.
+Comes in: a list of commands of this package, a model repository, a folder. Goes out: in a folder
+for each its JSON, pictures and table, and one report in Markdown over all. A command that fails or
+hangs is in the report with what it said; the others run all the same. Knows nothing of what is
+measured.
 """
 
 import argparse
@@ -24,19 +25,29 @@ ENDING_S = 60.0  # for a command that took too long to end its servers
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command: a title for its chapter, its words, and the seconds after which it hangs."""
+    """One command: a title for its chapter, its words, and the seconds after which it hangs.
+
+    `serves` is false of what makes its models itself.
+    """
 
     name: str
     title: str
     words: str
     limit_s: float = 240.0
+    serves: bool = True
+
+    def arguments(self, repository: Path, folder: Path) -> list[str]:
+        """Its words, what it serves and where its figures and pictures go."""
+        served = ["--model-repository", str(repository)] if self.serves else []
+        outputs = ["--json", str(folder / "figures.json"), "--plot", str(folder)]
+        return [*self.words.split(), *served, *outputs]
 
 
 STEPS = (
     Step(
         "closed",
         "Users who ask anew when they are answered",
-        "load --target gateway triton --users 1 8 32 --rounds 3 --seconds 6",
+        "load --target gateway triton --users 1 8 32 --rounds 2 --seconds 6",
     ),
     Step(
         "open", "Questions at chance moments", "load --shape open --rates 2 8 16 --target gateway"
@@ -56,7 +67,13 @@ STEPS = (
         "NVIDIA's perf_analyzer on the same load",
         "perf-analyzer --users 1 8 --rates --rounds 3 --seconds 3",
     ),
-    Step("cost", "What each optimisation saved, and what tokens cost", "cost --rounds 3", 300.0),
+    Step(
+        "cost",
+        "What each optimisation saved, and what tokens cost",
+        "cost --rounds 4",
+        300.0,
+        False,
+    ),
     Step("capacity", "Developers and machines, simulated", "capacity", 600.0),
 )
 
@@ -75,6 +92,12 @@ class Done:
 def add_bench(add: argparse.ArgumentParser) -> None:
     """Where to, and which of them."""
     names = ", ".join(step.name for step in STEPS)
+    add.add_argument(
+        "--model-repository",
+        type=Path,
+        default=Path("model_repository"),
+        help="what is served; default: %(default)s",
+    )
     add.add_argument("--out", type=Path, default=Path("bench"), help="folder; default: %(default)s")
     add.add_argument(
         "--only", nargs="+", choices=[step.name for step in STEPS], help=f"of {names}; default: all"
@@ -88,19 +111,18 @@ def bench(args: argparse.Namespace) -> int:
     for step in STEPS:
         if not args.only or step.name in args.only:
             print(f"{step.name}: {step.words}", file=sys.stderr, flush=True)
-            done.append(run_step(step, args.out / step.name))
+            done.append(run_step(step, args.model_repository, args.out / step.name))
             write_report(args.out, about, done)  # after each: what was measured outlives a break
     print(args.out / REPORT)
     return 1 if any(one.status != 0 for one in done) else 0
 
 
-def run_step(step: Step, folder: Path) -> Done:
+def run_step(step: Step, repository: Path, folder: Path) -> Done:
     """Run one command as anybody would, its table into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
-    outputs = ["--json", str(folder / "figures.json"), "--plot", str(folder)]
-    command = [sys.executable, "-m", "benchmarks", *step.words.split(), *outputs]
+    command = [sys.executable, "-m", "benchmarks", *step.arguments(repository, folder)]
     started = time.monotonic()
     with (folder / "table.txt").open("w") as table, (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(command, stdout=table, stderr=log, start_new_session=True)

@@ -170,14 +170,15 @@ def test_unknown_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
 def test_step_of_the_whole_run_is_a_command(step: Step) -> None:
-    assert build_parser().parse_args([*step.words.split(), "--json", "x.json", "--plot", "x"])
+    assert build_parser().parse_args(step.arguments(Path("repository"), Path("x")))
 
 
 def test_step_that_fails_or_hangs_is_in_the_report(tmp_path: Path) -> None:
-    fails = run_step(Step("fails", "It fails", "load --target nobody"), tmp_path / "fails")
+    fails = Step("fails", "It fails", "load --target nobody")
     hangs = Step("hangs", "It hangs", "load --target http://127.0.0.1:1", limit_s=1)
+    done = [run_step(step, tmp_path, tmp_path / step.name) for step in (fails, hangs)]
 
-    write_report(tmp_path, describe(["bench"]), [fails, run_step(hangs, tmp_path / "hangs")])
+    write_report(tmp_path, describe(["bench"]), done)
 
     report = (tmp_path / REPORT).read_text()
     assert "It ended with status 1: error: there is no server 'nobody'" in report
