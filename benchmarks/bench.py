@@ -48,6 +48,7 @@ STEPS = (
         "closed",
         "Users who ask anew when they are answered",
         "load --target gateway triton --users 1 8 32 --rounds 2 --seconds 6",
+        360.0,
     ),
     Step(
         "open", "Questions at chance moments", "load --shape open --rates 2 8 16 --target gateway"
