@@ -2,7 +2,7 @@
 
 Comes in: a checkpoint, users and their requests. Goes out: a Rung for each way. Everything runs in
 this process, without a server: what the engine does is what is compared. Every way gets every round
-in turn, so that all see the same noise. What is opened first in a process is up to 5 % faster than
+in turn, so that all see the same noise. What is opened first in a process is 1 to 9 % faster than
 the same once more, so half of the rounds are of ways that were opened the other way around.
 """
 

@@ -1,7 +1,7 @@
 """What a step costs, in units of a decode step of one sequence: learned while the engine runs.
 
 Comes in: shapes of steps and how long they took. Goes out: estimates for the shapes that come
-next. A draft costs 15 to 200 % of a step, depending on model, precision and machine, and a wrong
+next. A draft costs 15 to 300 % of a step, depending on model, precision and machine, and a wrong
 guess would make speculation lose, or a prompt's chunk hold streams up. Knows nothing of what is in
 a step.
 """

@@ -17,8 +17,8 @@ from nanotriton.runners.base import Copy
 
 # A step that takes a prompt's chunk along lasts so many times as long as one without, if it can;
 # longer by as much as the prompts that wait outnumber the streams. The sooner a prompt is in, the
-# more rows share the steps that follow: at 2.5 first texts came up to 4 times as late, and with 8
-# users a fifth fewer tokens.
+# more rows share the steps that follow: at 2.5 the first texts of 8 users came 4 times as late, and
+# a fifth fewer tokens.
 MAX_STRETCH = 6
 # Chunks beside running streams are cut to multiples of it: fewer shapes, and kernels like them.
 CHUNK_UNIT = 16
